@@ -1,0 +1,102 @@
+# Everything the book needs, from a fresh machine with python3 (3.11 or newer), make, git and a way to reach PyPI.
+#   make book   train the headline model here, then build the book
+#   make test   everything that continuous integration checks
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+# The first Python on the PATH that is new enough. `make book PYTHON=/path/to/python` chooses another.
+MINIMUM := (3, 11)
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < $(MINIMUM))' 2>/dev/null && { echo $$p; break; }; done)
+endif
+
+VENV  := .venv
+PY    := $(VENV)/bin/python
+STAMP := $(VENV)/.stamp
+RUN   := runs/ekvae-constrained
+YOURS := book/_generated/your_run
+PAGE  := _build/html/book/index.html
+
+# Two worker processes with one thread each for the tests; the training may use THREADS threads.
+JOBS    ?= 2
+THREADS ?= 2
+export OMP_NUM_THREADS := 1
+
+# Notebooks run on the kernel of .venv, whatever kernels, paths and plotting backends the user has elsewhere.
+export JUPYTER_PREFER_ENV_PATH := 1
+unexport JUPYTER_PATH PYTHONPATH PYTHONHOME MPLBACKEND
+
+.PHONY: help setup book site test lint unit chapters notebooks benchmarks repository clean distclean
+
+help: ## show this list
+	@echo "usage: make TARGET"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf '%-14s%s\n' "$$target" "$$text"; done
+
+setup: $(STAMP) ## create .venv with the pinned requirements and the package
+
+$(STAMP): requirements.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11 or newer on the PATH. Install one, or say which: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < $(MINIMUM))' || { \
+		echo "error: $(PYTHON) is older than Python 3.11. Say which Python to use: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "error: $(PYTHON) cannot create virtual environments. On Debian or Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	@"$(PY)" -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	@echo "Installing the pinned requirements into $(VENV): a few minutes and about 1.7 GB, once."
+	@"$(PY)" -m pip install --quiet --disable-pip-version-check -r requirements.txt || { \
+		echo "error: the requirements could not be installed; pip's message is above. Run make again to go on." >&2; exit 1; }
+	@"$(PY)" -m pip install --quiet --disable-pip-version-check --no-deps -e . || { \
+		echo "error: the package itself could not be installed; pip's message is above." >&2; exit 1; }
+	@touch $@
+
+book: setup ## train ekvae-constrained here (or resume it), add your run to the book, build the site
+	@OMP_NUM_THREADS=$(THREADS) $(PY) -m tutorial_dssm train ekvae-constrained --out $(RUN)
+	@mkdir -p $(YOURS)
+	@OMP_NUM_THREADS=$(THREADS) $(PY) -m tutorial_dssm evaluate $(RUN) --json > $(YOURS)/numbers.json.tmp \
+		&& mv $(YOURS)/numbers.json.tmp $(YOURS)/numbers.json
+	@$(PY) -m tutorial_dssm figures $(RUN) --out $(YOURS)
+	@$(PY) book/make_your_run.py
+	@$(MAKE) --no-print-directory site
+
+site: setup ## only build the site, with warnings as errors
+	@$(VENV)/bin/jupyter-book build . -W --keep-going -n -q > /dev/null
+	@echo "The book is built. Open this file in a browser:"
+	@echo "  $(CURDIR)/$(PAGE)"
+
+test: setup lint site unit chapters ## lint, site, unit tests, and every chapter run again and compared
+	@echo "All checks passed."
+
+lint: setup
+	@$(PY) -m ruff check .
+
+unit: setup
+	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) tests
+
+chapters: setup
+	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 300 \
+		--nbval-sanitize-with tests/nbval_sanitize.cfg chapters
+
+notebooks: setup ## run the chapters in place and store their outputs (NAMES="04 08" for some of them)
+	@OMP_NUM_THREADS=$(THREADS) $(PY) book/execute.py $(NAMES)
+
+benchmarks: setup ## speed and memory, as ratios in one run
+	@$(PY) -c 'import simdkalman, dynamax' 2>/dev/null || \
+		echo "Some peers are missing and will be left out. To add them: $(VENV)/bin/pip install -e '.[benchmarks]'"
+	@$(PY) benchmarks/training_step.py
+	@$(PY) benchmarks/kalman.py
+
+repository: ## write another repository address everywhere: make repository URL=https://github.com/OWNER/NAME
+	@if [ -z "$(PYTHON)" ]; then echo "error: no Python 3.11 or newer on the PATH" >&2; exit 1; fi
+	@"$(PYTHON)" book/repository.py "$(URL)"
+
+clean: ## remove the built site and caches; keep your runs and .venv
+	rm -rf _build book/_generated build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	find src tests book benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv and your runs too
+	rm -rf $(VENV) runs

@@ -1,0 +1,98 @@
+"""Command line: `python -m tutorial_dssm list | train | evaluate | figures`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+import torch
+import tyro
+
+from . import experiments
+
+Name = tyro.conf.Positional[str]
+
+
+def list_() -> None:
+    """List the named runs, what each is, and which ship with weights."""
+    for name, e in experiments.EXPERIMENTS.items():
+        shipped = "weights shipped" if (experiments.PRETRAINED / f"{name}.safetensors").exists() else ""
+        print(f"{name:26} {e.training.steps:6d} steps   {shipped}".rstrip())
+
+
+def train(
+    name: Name,
+    seed: int = 0,
+    steps: Optional[int] = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    out: Optional[Path] = None,
+    data: Literal["pendulum", "gymnasium"] = "pendulum",
+    threads: Optional[int] = None,
+) -> None:
+    """Train a named run, or go on where it was interrupted.
+
+    Args:
+        name: a name of `list`.
+        seed: of the initial weights, batches and noise.
+        steps: optimiser steps, if not those of the named run.
+        device: auto takes a GPU where there is one.
+        out: folder of the run; runs/NAME-seedN if not given.
+        data: own simulator, or frames of Gymnasium's Pendulum-v1 (needs the extra [gym]).
+        threads: CPU threads (PyTorch's choice if not given).
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    experiment = experiments.get(name, seed, steps, data)
+    folder = out or Path("runs") / f"{name}-seed{seed}"
+    if (folder / experiments.MODEL).exists() and experiments.load_run(folder).experiment == experiment:
+        print(f"{folder} holds this run, finished.")
+        return
+    experiments.run(experiment, folder, device)
+    print(f"Trained {name} (seed {seed}) in {folder}")
+
+
+def evaluate(run: Name, json_: Annotated[bool, tyro.conf.arg(name="json")] = False, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
+    """Evaluate a run on 500 held-out sequences.
+
+    Args:
+        run: a folder of `train`, or the name of shipped weights.
+        json_: print one JSON object instead of a table.
+        device: auto takes a GPU where there is one.
+    """
+    result = experiments.evaluate(experiments.load(run, device))
+    if json_:
+        print(json.dumps(result))
+    else:
+        for key, value in result.items():
+            print(f"{key:18} {value:.5g}" if isinstance(value, float) else f"{key:18} {value}")
+
+
+def figures(run: Name, out: Path) -> None:
+    """Draw every figure of a run as PNG.
+
+    Args:
+        run: a folder of `train`, or the name of shipped weights.
+        out: folder for the images.
+    """
+    from . import run_figures
+
+    for path in run_figures.save_all(run, out):
+        print(path)
+
+
+def main(arguments: Optional[list[str]] = None) -> int:
+    """Entry point; returns the exit code. Expected mistakes give one line and code 1."""
+    commands = {"list": list_, "train": train, "evaluate": evaluate, "figures": figures}
+    try:
+        tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tutorial_dssm", args=arguments, description=__doc__)
+    except (ValueError, ImportError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the checkpoint is saved; the same command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The named runs of the book: model x objective x data x seed, each a frozen dataclass (floor 4)."""
+
+import difflib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Optional
+
+import torch
+
+from . import evaluation, files, pendulum
+from .models.base import SequentialModel
+from .models.dks import DKS, DKSConfig
+from .models.ekvae import EKVAE, EKVAEConfig
+from .objectives import AnnealedConfig, ConstrainedConfig, ELBOConfig, LearnedNoiseConfig, Objective, make_objective
+from .training import CHECKPOINT, MODEL, Run, TrainingConfig, choose_device, train
+
+MODELS = {EKVAEConfig: EKVAE, DKSConfig: DKS}
+DATA_SEED = 0  # one data set for all runs; a run's seed sets initial weights, batches and noise
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run, complete: everything that decides its outcome on one machine."""
+
+    name: str  # <model>-<objective>
+    model: EKVAEConfig | DKSConfig
+    objective: ELBOConfig | LearnedNoiseConfig | AnnealedConfig | ConstrainedConfig
+    training: TrainingConfig = TrainingConfig()
+    data: str = "pendulum"  # or "gymnasium"
+    seed: int = 0
+
+    def to_dict(self) -> dict:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+_MODELS = {"dks": DKSConfig(), "ekvae": EKVAEConfig()}
+_OBJECTIVES = {
+    "elbo": ELBOConfig(),
+    "elbo-learned-noise": LearnedNoiseConfig(),
+    "annealed": AnnealedConfig(),
+    "constrained": ConstrainedConfig(),
+    "rewo": ConstrainedConfig(lambda0=1.0, damping=True),
+}
+EXPERIMENTS = {f"{m}-{o}": Experiment(f"{m}-{o}", _MODELS[m], _OBJECTIVES[o]) for m in _MODELS for o in _OBJECTIVES}
+
+
+def nearest(name: str, names) -> str:
+    """A hint for an unknown name."""
+    match = difflib.get_close_matches(name, list(names), 1, 0.0)
+    return f"unknown name {name!r}; did you mean {match[0]!r}? Known: {', '.join(sorted(names))}" if match else f"unknown name {name!r}"
+
+
+def get(name: str, seed: int = 0, steps: Optional[int] = None, data: str = "pendulum") -> Experiment:
+    """A named run with another seed, length or data set. ValueError for an unknown name (with the nearest), steps < 1, seed < 0."""
+    if name not in EXPERIMENTS:
+        raise ValueError(nearest(name, EXPERIMENTS))
+    if data not in ("pendulum", "gymnasium"):
+        raise ValueError(nearest(data, ("pendulum", "gymnasium")))
+    if seed < 0 or (steps is not None and steps < 1):
+        raise ValueError(f"need seed >= 0 and steps >= 1, got seed = {seed}, steps = {steps}")
+    experiment = EXPERIMENTS[name]
+    training = experiment.training if steps is None else replace(experiment.training, steps=steps)
+    return replace(experiment, seed=seed, data=data, training=training)
+
+
+def from_dict(config: dict) -> Experiment:
+    """The inverse of `Experiment.to_dict`; ValueError when the config is of another version of the package."""
+    name = config.get("name", "")
+    if name not in EXPERIMENTS:
+        raise ValueError(f"the config names no run of this version: {nearest(str(name), EXPERIMENTS)}")
+    known = EXPERIMENTS[name]
+    try:
+        parts = {part: type(getattr(known, part))(**config[part]) for part in ("model", "objective", "training")}
+        return Experiment(name=name, data=config["data"], seed=config["seed"], **parts)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the config of {name} is of another version of this package ({error})") from error
+
+
+def make_data(name: str) -> pendulum.Splits:
+    """Train, validation and test sequences: 500 each, T = 15, 16 x 16 pixels."""
+    if name == "gymnasium":
+        from .pendulum_gym import make_gym_splits
+
+        return make_gym_splits(DATA_SEED)
+    return pendulum.make_splits(DATA_SEED)
+
+
+def make_long_data(name: str, n: int = 200) -> pendulum.SequenceData:
+    """Held-out sequences long enough for the forecast: 10 frames to look at, 100 to predict."""
+    length = evaluation.FORECAST_FRAMES + evaluation.FORECAST_STEPS
+    generator = torch.Generator().manual_seed(DATA_SEED + 1)
+    if name == "gymnasium":
+        from .pendulum_gym import make_gym_sequences
+
+        return make_gym_sequences(n, length, generator)
+    return pendulum.make_sequences(n, length, generator)
+
+
+def build(experiment: Experiment) -> tuple[SequentialModel, Objective]:
+    """Model and objective with initial weights from the seed; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(experiment.seed)
+        return MODELS[type(experiment.model)](experiment.model), make_objective(experiment.objective)
+
+
+def run(experiment: Experiment, folder: Path, device: str = "auto", progress: bool = True, on_step=lambda run: None) -> Run:
+    """Train an experiment in a folder, or go on where it stopped; a finished one is only loaded."""
+    where = choose_device(device)
+    model, objective = build(experiment)
+    state = Run(model, objective, experiment.training, experiment.seed, where)
+    data = make_data(experiment.data)
+    train(state, data.train, data.validation, folder, experiment.to_dict(), progress, on_step)
+    return state
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained run, loaded from a folder or from the package."""
+
+    experiment: Experiment
+    model: SequentialModel
+    objective: Objective
+
+
+def _load(path: Path, device: str = "cpu") -> Trained:
+    tensors, config = files.read_tensors(path, choose_device(device))
+    experiment = from_dict(config)
+    model, objective = build(experiment)
+    model.to(choose_device(device)), objective.to(choose_device(device))
+    try:
+        for name, module in (("model.", model), ("objective.", objective)):
+            module.load_state_dict({k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)})
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit {experiment.name} of this version ({str(error).splitlines()[-1].strip()})") from error
+    return Trained(experiment, model.eval(), objective.eval())
+
+
+def load_run(folder: Path, device: str = "cpu") -> Trained:
+    """The finished run in a folder. ValueError when there is none, or an unfinished or damaged one."""
+    folder = Path(folder)
+    if not (folder / MODEL).exists():
+        state = "an unfinished run: train it to the end first" if (folder / CHECKPOINT).exists() else "no run"
+        raise ValueError(f"{folder} holds {state}")
+    return _load(folder / MODEL, device)
+
+
+def load_pretrained(name: str, device: str = "cpu") -> Trained:
+    """Weights that the package ships (seed 0). ValueError for an unknown name, with the nearest."""
+    names = sorted(p.stem for p in PRETRAINED.glob("*.safetensors"))
+    if name not in names:
+        raise ValueError(nearest(name, names))
+    return _load(PRETRAINED / f"{name}.safetensors", device)
+
+
+def load(name_or_folder: str, device: str = "cpu") -> Trained:
+    """A run by folder, or shipped weights by name."""
+    if Path(name_or_folder).is_dir():
+        return load_run(Path(name_or_folder), device)
+    return load_pretrained(name_or_folder, device)
+
+
+def load_results() -> list[dict]:
+    """All rows of the book's table: one per run and seed."""
+    return files.read_json(PRETRAINED / "results.json")
+
+
+def evaluate(trained: Trained, split: str = "test") -> dict:
+    """Evaluate a trained run on 500 held-out sequences of its data set: numbers by name, with run, seed and steps."""
+    e = trained.experiment
+    device = next(trained.model.parameters()).device
+    data = getattr(make_data(e.data), split).to(device)
+    with torch.no_grad():
+        result = evaluation.evaluate(trained.model, trained.objective.noise(), data, make_long_data(e.data).to(device))
+    return {"run": e.name, "seed": e.seed, "steps": e.training.steps, "data": e.data, **result.to_dict()}

@@ -1,0 +1,73 @@
+"""The one interface of every sequential model, and the checks at its door."""
+
+import math
+from typing import NamedTuple, Optional
+
+import torch
+from torch import Tensor, nn
+
+from ..networks import LocallyLinearTransition
+
+
+class Posterior(NamedTuple):
+    """What the data say about the states."""
+
+    mean: Tensor  # [B, T, Z] posterior (smoothed) means
+    sample: Tensor  # [B, T, Z] one draw of the whole path
+    var: Tensor  # [B, T, Z] posterior variances of each coordinate
+
+
+class Terms(NamedTuple):
+    """What an objective sees of a model."""
+
+    squared_error: Tensor  # [B] |x - x̂|² summed over T and X, at one posterior draw
+    rate: Tensor  # [B] nats per sequence: a one-draw estimate of KL(q(latents | x, u) ‖ p(latents | u))
+
+
+def log_normal(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    """Log density of a diagonal Gaussian, summed over the last axis, in nats."""
+    return -0.5 * ((x - mean) ** 2 / var + torch.log(var) + math.log(2 * math.pi)).sum(-1)
+
+
+class SequentialModel(nn.Module):
+    """Base class: sizes, the prior z_1 ~ N(0, I), the locally linear transition, open-loop prediction and the checks at the door."""
+
+    def __init__(self, x_dim: int, u_dim: int, z_dim: int, bases: int, mix_hidden: int, q0: float):
+        super().__init__()
+        self.x_dim, self.u_dim, self.z_dim = x_dim, u_dim, z_dim
+        self.transition = LocallyLinearTransition(z_dim, u_dim, bases, mix_hidden, q0)
+
+    def check(self, x: Tensor, u: Tensor) -> None:
+        """Raise ValueError unless x is [B, T, X], u is [B, T, U], T >= 1 and (off the GPU) all values are finite."""
+        if x.ndim != 3 or x.shape[-1] != self.x_dim or x.shape[1] == 0:
+            raise ValueError(f"x must be [B, T, {self.x_dim}] with T >= 1, got {list(x.shape)}")
+        if u.shape != (*x.shape[:2], self.u_dim):
+            raise ValueError(f"u must be [B, T, U] = {[*x.shape[:2], self.u_dim]} to go with x, got {list(u.shape)}")
+        if x.device.type == "cpu" and not (torch.isfinite(x).all() and torch.isfinite(u).all()):
+            raise ValueError("x and u must be finite, got NaN or infinity")
+
+    def noise(self, like: Tensor, *shape: int, generator: Optional[torch.Generator]) -> Tensor:
+        """Standard normal numbers on the device and in the type of `like`."""
+        return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+    def predict(self, z1: Tensor, u: Tensor, sample: bool = False, generator: Optional[torch.Generator] = None) -> Tensor:
+        """Open loop: the path that starts at z1 [B, Z] under u [B, T, U] -> [B, T, Z], z_1 included (u_T is not used).
+
+        With `sample`, draws from the transition; without, follows its mean.
+        """
+        if z1.ndim != 2 or z1.shape[-1] != self.z_dim:
+            raise ValueError(f"z1 must be [B, {self.z_dim}], got {list(z1.shape)}")
+        if u.ndim != 3 or u.shape[0] != z1.shape[0] or u.shape[-1] != self.u_dim or u.shape[1] == 0:
+            raise ValueError(f"u must be [{z1.shape[0]}, T, {self.u_dim}] with T >= 1, got {list(u.shape)}")
+        z, path = z1, [z1]
+        for t in range(u.shape[1] - 1):
+            z, var = self.transition(z, u[:, t])
+            if sample:
+                z = z + var.sqrt() * self.noise(z, *z.shape, generator=generator)
+            path.append(z)
+        return torch.stack(path, 1)
+
+    def log_prior(self, z: Tensor, u: Tensor) -> Tensor:
+        """log p(z_{1:T} | u) [B] in nats, all steps at once: p(z_1) and the transitions at the given path."""
+        mean, var = self.transition(z[:, :-1], u[:, :-1])
+        return log_normal(z[:, 0], torch.zeros_like(z[:, 0]), torch.ones_like(z[:, 0])) + log_normal(z[:, 1:], mean, var).sum(-1)

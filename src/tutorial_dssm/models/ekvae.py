@@ -1,0 +1,83 @@
+"""Extended Kalman VAE (Klushyn et al. 2021): an encoder finds a_t in each frame, extended Kalman smoothing finds the state z_t behind them."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from .. import kalman
+from ..networks import GaussianEncoder, mlp
+from .base import Posterior, SequentialModel, Terms, log_normal
+
+
+@dataclass(frozen=True)
+class EKVAEConfig:
+    """Sizes and starting values of the extended Kalman VAE."""
+
+    x_dim: int = 256  # size of an observation
+    u_dim: int = 1  # size of a control
+    a_dim: int = 2  # auxiliary variables a_t, what one frame shows
+    z_dim: int = 3  # state z_t; its first a_dim coordinates are observed through a_t
+    hidden: int = 128  # width of the two hidden layers of encoder and decoder
+    bases: int = 16  # base matrices of the locally linear transition
+    mix_hidden: int = 64  # width of the network that mixes them
+    q0: float = 1.7  # transition noise variance at the start: large, so that the dynamics do not press before the ring stands
+    r0: float = 0.37  # variance of a_t given z_t at the start
+    var0: float = 0.1  # variance of q(a_t | x_t) at the start
+    activation: str = "relu"  # of encoder and decoder
+
+
+class EKVAE(SequentialModel):
+    """x_t <- a_t <- z_t: p(x_t | a_t) by a decoder, p(a_t | z_t) = N(H z_t, R) with H = [I 0], p(z_{t+1} | z_t, u_t) locally linear.
+
+    H = [I 0] loses no generality: an observation matrix of full rank becomes [I 0] in another basis of z.
+    """
+
+    def __init__(self, config: EKVAEConfig = EKVAEConfig()):
+        c = config
+        super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, c.q0)
+        self.config = config
+        self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation)
+        self.decoder = mlp([c.a_dim, c.hidden, c.hidden, c.x_dim], c.activation)
+        self.log_r = nn.Parameter(torch.full((c.a_dim,), c.r0).log())
+        self.register_buffer("H", torch.eye(c.a_dim, c.z_dim))
+        self.step = kalman.filter_step
+
+    def filter(self, a: Tensor, u: Tensor, validate: bool = False) -> kalman.Filtered:
+        """Extended Kalman filter over a [B, T, A] and u [B, T, U], with F, B, Q taken at the filtered mean."""
+        bases = self.transition.bases_full()
+        inputs = [(u_t, part, bases) for u_t, part in zip(u.unbind(1), self.transition.from_u(u).unbind(1))]
+        prior_mean, prior_cov = a.new_zeros(self.z_dim), torch.eye(self.z_dim, dtype=a.dtype, device=a.device)
+        R = torch.diag_embed(self.r)
+        return kalman.extended_kalman_filter(a, inputs, self.transition.linearise, self.H, R, prior_mean, prior_cov, validate=validate, step=self.step)
+
+    @property
+    def r(self) -> Tensor:
+        """Diagonal of R [A]."""
+        return self.log_r.exp() + 1e-6
+
+    def infer(self, x: Tensor, u: Tensor, generator: Optional[torch.Generator] = None) -> Posterior:
+        """Smoothed means and variances from the mean of q(a | x), and one joint draw. x [B, T, X], u [B, T, U]."""
+        self.check(x, u)
+        a, _ = self.encoder(x)
+        filtered = self.filter(a, u)
+        smoothed = kalman.smooth(filtered, validate=False)
+        draw = kalman.sample_joint(filtered, self.noise(x, *smoothed.mean.shape, generator=generator), validate=False)
+        return Posterior(smoothed.mean, draw.z, smoothed.cov.diagonal(dim1=-2, dim2=-1))
+
+    def terms(self, x: Tensor, u: Tensor, generator: Optional[torch.Generator] = None) -> Terms:
+        """Squared error at a ~ q(a | x); rate = log q(a|x) + log q(z|a) - log p(a|z) - log p(z), a valid bound whatever the linearisation."""
+        self.check(x, u)
+        B, T, _ = x.shape
+        mean, var = self.encoder(x)
+        a = mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator)
+        squared_error = ((x - self.decoder(a)) ** 2).sum((1, 2))
+        draw = kalman.sample_joint(self.filter(a, u), self.noise(x, B, T, self.z_dim, generator=generator), validate=False)
+        log_q = log_normal(a, mean, var).sum(-1) + draw.log_density
+        log_p = log_normal(a, draw.z @ self.H.t(), self.r).sum(-1) + self.log_prior(draw.z, u)
+        return Terms(squared_error, log_q - log_p)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean image of the state: decoder(H z). z [..., Z] -> [..., X]."""
+        return self.decoder(z @ self.H.t())

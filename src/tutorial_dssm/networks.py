@@ -1,0 +1,104 @@
+"""Small networks that the models share: perceptrons, the Gaussian head, the locally linear transition (floor 2)."""
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "softplus": nn.Softplus, "elu": nn.ELU}
+
+
+def mlp(sizes: list[int], activation: str = "relu") -> nn.Sequential:
+    """A multilayer perceptron sizes[0] -> … -> sizes[-1] with a linear last layer."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1]):
+        layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+class GaussianHead(nn.Module):
+    """Features [..., D] -> mean and variance [..., n] of a diagonal Gaussian. `var0` is the variance at the start of training."""
+
+    def __init__(self, features: int, n: int, var0: float, floor: float = 1e-6):
+        super().__init__()
+        self.linear, self.floor = nn.Linear(features, 2 * n), floor
+        with torch.no_grad():
+            self.linear.weight[n:] *= 0.1  # nearly the same variance everywhere at the start
+            self.linear.bias[n:] = torch.tensor(var0).log()
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """mean, variance, each [..., n]."""
+        mean, log_var = self.linear(features).chunk(2, -1)
+        return mean, log_var.exp() + self.floor
+
+
+class GaussianEncoder(nn.Module):
+    """q(a | x) = N(W x + MLP(x), diag): a linear path beside two hidden layers.
+
+    At the start the linear path leads (the perceptron's share of the mean is scaled down by `gain`), so the encoder begins as a linear projection,
+    and under strong observation noise learns like principal component analysis, whose first two components of a rotating rod are a ring.
+    """
+
+    def __init__(self, x_dim: int, hidden: int, n: int, var0: float, activation: str = "relu", gain: float = 0.1):
+        super().__init__()
+        self.features = nn.Sequential(mlp([x_dim, hidden, hidden], activation), ACTIVATIONS[activation]())
+        self.head = GaussianHead(hidden, n, var0)
+        self.linear = nn.Linear(x_dim, n, bias=False)
+        with torch.no_grad():
+            self.head.linear.weight[:n] *= gain
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """mean, variance of a, each [..., n]; x [..., X]."""
+        mean, var = self.head(self.features(x))
+        return mean + self.linear(x), var
+
+
+class LocallyLinearTransition(nn.Module):
+    """p(z' | z, u) = N(F(z, u) z + B(z, u) u, Q(z, u)): K base matrices of each kind, mixed by one softmax network.
+
+    Watter et al. (2015), Karl et al. (2017a), Klushyn et al. (2021): the mixture "finds the best linearisation" at each state and control.
+    Q is diagonal. The network's first layer is split into a part that sees z and a part that sees u, so that the second is computed for
+    all time steps at once outside the time loop.
+    """
+
+    def __init__(self, n: int, u_dim: int, bases: int = 16, hidden: int = 64, q0: float = 0.1, floor: float = 1e-6):
+        super().__init__()
+        self.n, self.u_dim, self.floor = n, u_dim, floor
+        self.F = nn.Parameter(torch.eye(n) + 0.1 * torch.randn(bases, n, n))
+        self.B = nn.Parameter(0.1 * torch.randn(bases, n, u_dim))
+        self.log_q = nn.Parameter(torch.full((bases, n), q0).log())
+        self.from_z = nn.Linear(n, hidden, bias=False)
+        self.from_u = nn.Linear(u_dim, hidden)
+        self.mix = nn.Sequential(nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, bases))
+
+    def weights(self, z: Tensor, u_part: Tensor) -> Tensor:
+        """Mixture weights [..., K], summing to one; u_part = from_u(u) [..., hidden]."""
+        return torch.softmax(self.mix(self.from_z(z) + u_part), -1)
+
+    def bases(self) -> Tensor:
+        """F, B and the diagonal of Q of every base, side by side: [K, n·n + n·U + n]."""
+        return torch.cat([self.F.flatten(1), self.B.flatten(1), self.log_q.exp() + self.floor], -1)
+
+    def bases_full(self) -> Tensor:
+        """As `bases` with Q as full matrices, transposed: [n·n + n·U + n·n, K]. Made once per pass, used at every step of the filter."""
+        Q = torch.diag_embed(self.log_q.exp() + self.floor)
+        return torch.cat([self.F.flatten(1), self.B.flatten(1), Q.flatten(1)], -1).t()
+
+    def linearise(self, z: Tensor, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """F [N, n, n], b = B u [N, n], Q [N, n, n] at z [N, n]; inputs = (u [N, U], from_u(u) [N, hidden], bases_full()).
+
+        The three are views of one product whose batch axis is last in memory, as the filter wants it.
+        """
+        u, u_part, bases = inputs
+        n, N = self.n, z.shape[0]
+        mixed = bases @ self.weights(z, u_part).t()  # [n·n + n·U + n·n, N]
+        F, B, Q = mixed.split([n * n, n * self.u_dim, n * n])
+        b = (B.view(n, self.u_dim, N) * u.t()).sum(1)
+        return F.view(n, n, N).movedim(-1, 0), b.movedim(-1, 0), Q.view(n, n, N).movedim(-1, 0)
+
+    def forward(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance [..., n] of the next state; z [..., n], u [..., U]."""
+        n = self.n
+        mixed = self.weights(z, self.from_u(u)) @ self.bases()
+        F, B, q = mixed.split([n * n, n * self.u_dim, n], -1)
+        Fz = (F.unflatten(-1, (n, n)) * z.unsqueeze(-2)).sum(-1)
+        Bu = (B.unflatten(-1, (n, self.u_dim)) * u.unsqueeze(-2)).sum(-1)
+        return Fz + Bu, q

@@ -59,6 +59,7 @@ book: setup ## train ekvae-constrained here (or resume it), add your run to the 
 	@mkdir -p $(YOURS)
 	@OMP_NUM_THREADS=$(THREADS) $(PY) -m tutorial_dssm evaluate $(RUN) --json > $(YOURS)/numbers.json.tmp \
 		&& mv $(YOURS)/numbers.json.tmp $(YOURS)/numbers.json
+	@rm -f $(YOURS)/*.png
 	@$(PY) -m tutorial_dssm figures $(RUN) --out $(YOURS)
 	@$(PY) book/make_your_run.py
 	@$(MAKE) --no-print-directory site

@@ -5,7 +5,8 @@
     python book/execute.py --from-text 04   take the cells from chapters/text/04_*.md first, then run
 
 After a run the notebook holds no times, no widget state, no paths of this machine; chapters/text/ holds the same cells as
-text, for review. A cell that fails, or an output that names a path of this machine, is an error, and the notebook stays as it was.
+text, for review. A cell that fails, or an output that names a path of this machine, is an error; the notebook then stays as
+it was.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.metadata.pop(key, None)
         if cell.cell_type != "code":
             continue
+        if cell.source.rstrip().endswith(";"):
+            raise ValueError(f"a cell ends with ;, which `make test` does not honour; assign the value instead:\n{cell.source}")
         tags = cell.metadata.get("tags", [])
         widgets = [output for output in cell.outputs if WIDGET in output.get("data", {})]
         if widgets and "nbval-ignore-output" not in tags:
@@ -65,7 +68,7 @@ def machine_paths(notebook: nbformat.NotebookNode) -> list[str]:
 def as_text(notebook: nbformat.NotebookNode) -> str:
     """The cells as MyST Markdown, without outputs; the same whatever jupytext's version."""
     plain = nbformat.from_dict({**notebook, "metadata": {"kernelspec": METADATA["kernelspec"]}})
-    return jupytext.writes(plain, fmt="md:myst").replace(f"jupytext_version: {jupytext.__version__}", "jupytext_version: 1")
+    return jupytext.writes(plain, fmt="md:myst").replace(f"jupytext_version: {jupytext.__version__}", "jupytext_version: 1.0.0")
 
 
 def with_outputs_of(text: Path, notebook: nbformat.NotebookNode | None) -> nbformat.NotebookNode:
@@ -97,7 +100,6 @@ def execute(path: Path, from_text: bool = False) -> None:
         timeout=900,
         kernel_name="python3",
         record_timing=False,
-        store_widget_state=False,
         extra_arguments=["--log-level=40"],
         resources={"metadata": {"path": str(path.parent)}},
     )

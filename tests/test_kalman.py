@@ -3,13 +3,12 @@
 import math
 
 import numpy as np
-import oracles
 import pytest
 import torch
-from oracles import Model, dense_answers, random_covariance, random_model, simulate
 from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother
 
-from tutorial_dssm import kalman
+import oracles
+from oracles import Model, dense_answers, random_covariance, random_model, simulate
 from tutorial_dssm.kalman import backward_chain, extended_kalman_filter, kalman_filter, sample_joint, smooth
 
 f64, f32 = torch.float64, torch.float32
@@ -457,7 +456,9 @@ BAD = {
     "Q of another size": (dict(Q=lambda Q: Q[..., :2, :2]), "^Q must be"),
     "H of another size": (dict(H=lambda H: H[..., :2]), "^H must be"),
     "R of another size": (dict(R=lambda R: R[..., :1, :1]), "^R must be"),
-    "m1 of another size": (dict(m1=lambda m: m[..., :2]), "^m1 must be"),
+    "m1 of another size": (dict(m1=lambda m: m[..., :2]), "to go with m1"),
+    "m1 a number": (dict(m1=lambda m: m[0, 0]), "^m1 must be"),
+    "m1 for another batch": (dict(m1=lambda m: m[:2]), "^m1 must be"),
     "P1 of another size": (dict(P1=lambda P: P[..., :2]), "^P1 must be"),
     "P1 a vector": (dict(P1=lambda P: P[0, 0]), "^P1 must be"),
     "mask of floats": (dict(mask=lambda a: torch.ones(a.shape)), "mask must be"),

@@ -271,7 +271,8 @@ def test_bad_input_is_refused_at_the_door(call, message):
 
 
 @pytest.mark.parametrize(
-    "name", ["mass", "length", "dt", "substeps", "image_size", "rod_width", "rod_length", "friction", "max_torque", "max_velocity"]
+    "name",
+    ["mass", "length", "dt", "substeps", "image_size", "rod_width", "rod_length", "friction", "max_torque", "max_velocity"],
 )
 @pytest.mark.parametrize("value", [-1, math.nan])
 def test_impossible_constants_are_refused(name, value):

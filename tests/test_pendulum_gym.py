@@ -4,13 +4,16 @@ import math
 import os
 import sys
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from tutorial_dssm import pendulum, pendulum_gym
 from tutorial_dssm.pendulum_gym import default_cache_dir, make_gym_sequences, make_gym_splits
+
+gymnasium = pytest.importorskip("gymnasium", reason="needs the extra [gym]")
+pytest.importorskip("pygame", reason="needs the extra [gym]")
+pytestmark = pytest.mark.gym
 
 N, T = 12, 6
 

@@ -91,14 +91,10 @@ def test_table_of_contents_and_chapters_agree():
 
 def test_every_module_is_on_the_package_page():
     package = ROOT / "src" / "tutorial_dssm"
-    listed = set(re.findall(r"automodule:: ([\w.]+)", (ROOT / "book" / "api.md").read_text()))
-    modules = set()
-    for path in package.rglob("*.py"):
-        parts = path.relative_to(package.parent).with_suffix("").parts
-        if parts[-1] != "__init__" and "." not in "".join(parts):
-            modules.add(".".join(parts))
-    assert modules == {name for name in listed if name in modules}, f"not in book/api.md: {sorted(modules - listed)}"
-    assert not {name for name in listed if name not in modules and not (package.parent / Path(*name.split("."))).is_dir()}
+    listed = re.findall(r"automodule:: ([\w.]+)", (ROOT / "book" / "api.md").read_text())
+    paths = [path for path in package.rglob("*.py") if not path.name.startswith("_")]
+    modules = {".".join(path.relative_to(package.parent).with_suffix("").parts) for path in paths}
+    assert sorted(listed) == sorted(modules)
 
 
 @pytest.mark.parametrize("page", [*PAGES, "README"])
@@ -229,11 +225,27 @@ RAW_TEX = r"""() => {
   while (walker.nextNode()) {
     const node = walker.currentNode;
     if (node.parentElement.closest('script, style, code, pre, mjx-container, textarea')) continue;
-    if (/\\[()\[\]]|\$\$|\\(frac|mathbf|begin|end|sum|int|varphi|dot|text|mathcal|mathbb|log)\b|\{(numref|ref|eq|cite|doc)(:\w+)?\}/.test(node.data))
+    if (/\\[()\[\]]|\$\$|\\(frac|mathbf|begin|end|sum|int|varphi|dot|text|mathcal|mathbb|log)\b/.test(node.data)
+        || /\{(numref|ref|eq|cite|doc)(:\w+)?\}/.test(node.data))
       raw.push(node.data.trim().slice(0, 120));
   }
   return raw;
 }"""
+
+# Images below the fold load lazily: load each once.
+LOAD_IMAGES = """async () => {
+  for (const image of document.images) { image.loading = 'eager'; await image.decode().catch(() => {}); }
+}"""
+
+# MathJax marks an error as merror, and writes a macro it does not know in red.
+BAD_MATHS = """() => [...document.querySelectorAll('mjx-merror, [data-mjx-error], mjx-mtext[style*="color: red"]')]
+  .map(e => e.textContent)"""
+
+BROKEN_IMAGES = """() => [...document.images]
+  .filter(i => i.getClientRects().length && !i.naturalWidth).map(i => i.src.slice(0, 200))"""
+
+UNNAMED_IMAGES = """() => [...document.querySelectorAll('article img, .bd-article img')]
+  .filter(i => !i.alt.trim() || /\\.(png|svg|jpe?g|gif)$/.test(i.alt)).map(i => i.outerHTML.slice(0, 200))"""
 
 
 @pytest.mark.browser
@@ -249,21 +261,16 @@ def test_page_in_a_browser(page_name, width, site, browser):
         page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
         page.goto(f"{site}/{page_name}.html", wait_until="load")
         page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise : null")
-        # Images below the fold load lazily: bring each into view once.
-        page.evaluate("""async () => { for (const image of document.images) { image.loading = 'eager'; await image.decode().catch(() => {}); } }""")
+        page.evaluate(LOAD_IMAGES)
         page.wait_for_load_state("networkidle")
 
         assert not external
         assert not problems
-        assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
-        assert page.evaluate("() => [...document.querySelectorAll('mjx-mtext[style*=\"color: red\"]')].map(e => e.textContent)") == []
+        assert page.evaluate(BAD_MATHS) == []
         assert page.evaluate(RAW_TEX) == []
-        broken = "() => [...document.images].filter(i => i.getClientRects().length && !i.naturalWidth).map(i => i.src.slice(0, 200))"
-        assert page.evaluate(broken) == []
-        unnamed = """() => [...document.querySelectorAll('article img, .bd-article img')]
-            .filter(i => !i.alt.trim() || /\\.(png|svg|jpe?g|gif)$/.test(i.alt)).map(i => i.outerHTML.slice(0, 200))"""
-        assert page.evaluate(unnamed) == []
+        assert page.evaluate(BROKEN_IMAGES) == []
+        assert page.evaluate(UNNAMED_IMAGES) == []
         assert page.evaluate("() => document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-        assert page.title() and page.locator("h1").count() == 1
+        assert page.title() and page.locator("article h1").count() == 1
     finally:
         page.close()

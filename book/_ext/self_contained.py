@@ -23,13 +23,23 @@ def without_foreign_tags(html: str) -> str:
     return _SCRIPT_OR_LINK.sub("", html)
 
 
-def _is_foreign(asset) -> bool:
-    return bool(_FOREIGN.match(str(getattr(asset, "filename", asset) or "")))
+def _kept(assets: list) -> list:
+    """`assets` without those of other hosts, those of Thebe (which the book does not use), and inline scripts said twice."""
+    kept, bodies = [], set()
+    for asset in assets:
+        name = str(getattr(asset, "filename", asset) or "")
+        body = getattr(asset, "attributes", {}).get("body")
+        if _FOREIGN.match(name) or "thebe" in name or "THEBE" in (body or "") or body in bodies:
+            continue
+        if body:
+            bodies.add(body)
+        kept.append(asset)
+    return kept
 
 
 def _clean_page(app, pagename, templatename, context, doctree):
     for key in ("script_files", "css_files"):
-        context[key] = [asset for asset in context.get(key, []) if not _is_foreign(asset)]
+        context[key] = _kept(context.get(key, []))
     for key in ("body", "metatags"):
         if context.get(key):
             context[key] = without_foreign_tags(context[key])

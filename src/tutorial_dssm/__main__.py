@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import torch
 import tyro
@@ -23,11 +23,11 @@ def list_() -> None:
 def train(
     name: Name,
     seed: int = 0,
-    steps: Optional[int] = None,
+    steps: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    out: Optional[Path] = None,
+    out: Path | None = None,
     data: Literal["pendulum", "gymnasium"] = "pendulum",
-    threads: Optional[int] = None,
+    threads: int | None = None,
 ) -> None:
     """Train a named run, or go on where it was interrupted.
 
@@ -41,6 +41,8 @@ def train(
         threads: CPU threads (PyTorch's choice if not given).
     """
     if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
         torch.set_num_threads(threads)
     experiment = experiments.get(name, seed, steps, data)
     folder = out or Path("runs") / f"{name}-seed{seed}"
@@ -51,7 +53,11 @@ def train(
     print(f"Trained {name} (seed {seed}) in {folder}")
 
 
-def evaluate(run: Name, json_: Annotated[bool, tyro.conf.arg(name="json")] = False, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
+def evaluate(
+    run: Name,
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> None:
     """Evaluate a run on 500 held-out sequences.
 
     Args:
@@ -80,16 +86,21 @@ def figures(run: Name, out: Path) -> None:
         print(path)
 
 
-def main(arguments: Optional[list[str]] = None) -> int:
-    """Entry point; returns the exit code. Expected mistakes give one line and code 1."""
-    commands = {"list": list_, "train": train, "evaluate": evaluate, "figures": figures}
+COMMANDS = {"list": list_, "train": train, "evaluate": evaluate, "figures": figures}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code. Expected mistakes give one line and code 1, malformed options tyro's box and code 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="python -m tutorial_dssm", args=arguments, description=__doc__)
-    except (ValueError, ImportError, FloatingPointError) as error:
+        if arguments and not arguments[0].startswith("-"):
+            experiments.check_name(arguments[0], COMMANDS)
+        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m tutorial_dssm", args=arguments, description=__doc__)
+    except (ValueError, ImportError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the checkpoint is saved; the same command goes on from there", file=sys.stderr)
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     return 0
 

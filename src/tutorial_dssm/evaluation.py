@@ -1,4 +1,4 @@
-"""What a trained model is worth: state recovery, reconstruction, prediction, rate and distortion, on held-out sequences (floor 3)."""
+"""What a trained model is worth on held-out sequences: state recovery, reconstruction, prediction, rate, distortion (floor 3)."""
 
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -89,14 +89,19 @@ def open_loop_error(model: SequentialModel, data: SequenceData, generator: torch
 
 @torch.no_grad()
 def forecast(model: SequentialModel, data: SequenceData, frames: int, generator: torch.Generator) -> Tensor:
-    """Latent path [N, T-frames+1, Z] that starts at the filtered state of frame `frames` (inferred from x_{1:frames}) and then only sees controls."""
+    """Latent path [N, T-frames+1, Z]: the state at frame `frames`, inferred from x_{1:frames}, and where the controls lead it.
+
+    ValueError unless 1 <= frames <= T.
+    """
+    if not 1 <= frames <= data.x.shape[1]:
+        raise ValueError(f"frames must be between 1 and {data.x.shape[1]}, got {frames}")
     z = model.infer(data.x[:, :frames], data.u[:, :frames], generator).mean[:, -1]
     return model.predict(z, data.u[:, frames - 1 :])
 
 
 @torch.no_grad()
 def forecast_error(model: SequentialModel, data: SequenceData, frames: int, generator: torch.Generator) -> Tensor:
-    """Squared error per pixel at each step [T-frames] after the last frame seen."""
+    """Squared error per pixel at each step [T-frames] after the last frame seen. ValueError unless 1 <= frames < T."""
     if not 1 <= frames < data.x.shape[1]:
         raise ValueError(f"frames must be between 1 and {data.x.shape[1] - 1}, got {frames}")
     z = forecast(model, data, frames, generator)[:, 1:]
@@ -104,17 +109,19 @@ def forecast_error(model: SequentialModel, data: SequenceData, frames: int, gene
 
 
 @torch.no_grad()
-def evaluate(model: SequentialModel, sigma: float, data: SequenceData, long_data: SequenceData, seed: int = 0) -> Evaluation:
+def evaluate(model: SequentialModel, sigma: Tensor | float, data: SequenceData, long_data: SequenceData, seed: int = 0) -> Evaluation:
     """Evaluate a model on held-out `data` [N, T, ·] and on `long_data` (FORECAST_FRAMES + FORECAST_STEPS steps).
 
     sigma is the noise at which D is taken (`objective.noise()`). D and R are one-draw estimates, averaged over the N sequences.
     """
     model.eval()
+    sigma = float(torch.as_tensor(sigma).detach())
     generator = torch.Generator(device=data.x.device).manual_seed(seed)
     mean = model.infer(data.x, data.u, generator).mean
     terms = model.terms(data.x, data.u, generator)
     d = distortion(terms.squared_error, data.x.shape[1] * data.x.shape[2], sigma).double()
     rate = terms.rate.double()
+    mean_d, mean_rate = float(d.mean()), float(rate.mean())
     linear, knn = linear_r2(mean, data.state), knn_r2(mean, data.state)
 
     def error(v: Tensor) -> float:
@@ -126,6 +133,6 @@ def evaluate(model: SequentialModel, sigma: float, data: SequenceData, long_data
         mse_smoothed=float(((model.decode(mean) - data.x) ** 2).mean()),
         mse_open_loop=float(open_loop_error(model, data, generator).mean()),
         mse_forecast=float(forecast_error(model, long_data, FORECAST_FRAMES, generator).mean()),
-        distortion=float(d.mean()), distortion_se=error(d), rate=float(rate.mean()), rate_se=error(rate),
-        elbo=float(-(d + rate).mean()), elbo_se=error(d + rate), sigma=float(sigma),
+        distortion=mean_d, distortion_se=error(d), rate=mean_rate, rate_se=error(rate),
+        elbo=-(mean_d + mean_rate), elbo_se=error(d + rate), sigma=sigma,
     )  # fmt: skip

@@ -1,22 +1,26 @@
 """The named runs of the book: model x objective x data x seed, each a frozen dataclass (floor 4)."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from . import evaluation, files, pendulum
 from .models.base import SequentialModel
 from .models.dks import DKS, DKSConfig
 from .models.ekvae import EKVAE, EKVAEConfig
 from .objectives import AnnealedConfig, ConstrainedConfig, ELBOConfig, LearnedNoiseConfig, Objective, make_objective
-from .training import CHECKPOINT, MODEL, Run, TrainingConfig, choose_device, train
+from .training import CHECKPOINT, MODEL, Run, TrainingConfig, choose_device, difference, train
 
 MODELS = {EKVAEConfig: EKVAE, DKSConfig: DKS}
+DATA = ("pendulum", "gymnasium")
 DATA_SEED = 0  # one data set for all runs; a run's seed sets initial weights, batches and noise
 PRETRAINED = Path(__file__).parent / "pretrained"
+HISTORY = "-history"  # NAME-history.safetensors beside NAME.safetensors: how shipped weights came about
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Experiment:
     model: EKVAEConfig | DKSConfig
     objective: ELBOConfig | LearnedNoiseConfig | AnnealedConfig | ConstrainedConfig
     training: TrainingConfig = TrainingConfig()
-    data: str = "pendulum"  # or "gymnasium"
+    data: str = "pendulum"  # one of DATA
     seed: int = 0
 
     def to_dict(self) -> dict:
@@ -46,20 +50,24 @@ _OBJECTIVES = {
 EXPERIMENTS = {f"{m}-{o}": Experiment(f"{m}-{o}", _MODELS[m], _OBJECTIVES[o]) for m in _MODELS for o in _OBJECTIVES}
 
 
-def nearest(name: str, names) -> str:
-    """A hint for an unknown name."""
-    match = difflib.get_close_matches(name, list(names), 1, 0.0)
-    return f"unknown name {name!r}; did you mean {match[0]!r}? Known: {', '.join(sorted(names))}" if match else f"unknown name {name!r}"
+def check_name(name: str, names: Iterable[str]) -> None:
+    """ValueError, with the nearest known name, for an unknown one."""
+    names = sorted(names)
+    if name not in names:
+        match = difflib.get_close_matches(name, names, 1, 0.0)
+        hint = f"; did you mean {match[0]!r}? Known: {', '.join(names)}" if match else ""
+        raise ValueError(f"unknown name {name!r}{hint}")
 
 
-def get(name: str, seed: int = 0, steps: Optional[int] = None, data: str = "pendulum") -> Experiment:
-    """A named run with another seed, length or data set. ValueError for an unknown name (with the nearest), steps < 1, seed < 0."""
-    if name not in EXPERIMENTS:
-        raise ValueError(nearest(name, EXPERIMENTS))
-    if data not in ("pendulum", "gymnasium"):
-        raise ValueError(nearest(data, ("pendulum", "gymnasium")))
-    if seed < 0 or (steps is not None and steps < 1):
-        raise ValueError(f"need seed >= 0 and steps >= 1, got seed = {seed}, steps = {steps}")
+def get(name: str, seed: int = 0, steps: int | None = None, data: str = "pendulum") -> Experiment:
+    """A named run with another seed, length or data set.
+
+    ValueError for an unknown name (with the nearest), steps < 1 or a seed outside 0 … 2⁶³ - 1.
+    """
+    check_name(name, EXPERIMENTS)
+    check_name(data, DATA)
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be between 0 and 2**63 - 1, got {seed}")
     experiment = EXPERIMENTS[name]
     training = experiment.training if steps is None else replace(experiment.training, steps=steps)
     return replace(experiment, seed=seed, data=data, training=training)
@@ -67,15 +75,16 @@ def get(name: str, seed: int = 0, steps: Optional[int] = None, data: str = "pend
 
 def from_dict(config: dict) -> Experiment:
     """The inverse of `Experiment.to_dict`; ValueError when the config is of another version of the package."""
-    name = config.get("name", "")
-    if name not in EXPERIMENTS:
-        raise ValueError(f"the config names no run of this version: {nearest(str(name), EXPERIMENTS)}")
-    known = EXPERIMENTS[name]
     try:
+        known = get(config["name"], config["seed"], data=config["data"])
         parts = {part: type(getattr(known, part))(**config[part]) for part in ("model", "objective", "training")}
-        return Experiment(name=name, data=config["data"], seed=config["seed"], **parts)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"the config of {name} is of another version of this package ({error})") from error
+        experiment = replace(known, **parts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the config is of another version of this package ({error})") from error
+    if experiment.to_dict() != config:  # a setting that this version added has no value there
+        what = difference(config, experiment.to_dict())
+        raise ValueError(f"the config of {experiment.name} is of another version of this package ({what})")
+    return experiment
 
 
 def make_data(name: str) -> pendulum.Splits:
@@ -90,7 +99,7 @@ def make_data(name: str) -> pendulum.Splits:
 def make_long_data(name: str, n: int = 200) -> pendulum.SequenceData:
     """Held-out sequences long enough for the forecast: 10 frames to look at, 100 to predict."""
     length = evaluation.FORECAST_FRAMES + evaluation.FORECAST_STEPS
-    generator = torch.Generator().manual_seed(DATA_SEED + 1)
+    generator = pendulum.split_generator(DATA_SEED, 3)
     if name == "gymnasium":
         from .pendulum_gym import make_gym_sequences
 
@@ -101,15 +110,14 @@ def make_long_data(name: str, n: int = 200) -> pendulum.SequenceData:
 def build(experiment: Experiment) -> tuple[SequentialModel, Objective]:
     """Model and objective with initial weights from the seed; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(experiment.seed)
+        torch.default_generator.manual_seed(experiment.seed)  # the CPU's, where the weights are made
         return MODELS[type(experiment.model)](experiment.model), make_objective(experiment.objective)
 
 
 def run(experiment: Experiment, folder: Path, device: str = "auto", progress: bool = True, on_step=lambda run: None) -> Run:
-    """Train an experiment in a folder, or go on where it stopped; a finished one is only loaded."""
+    """Train an experiment in a folder, or go on where it stopped; a finished one is only loaded. Errors as `training.train`."""
     where = choose_device(device)
-    model, objective = build(experiment)
-    state = Run(model, objective, experiment.training, experiment.seed, where)
+    state = Run(*build(experiment), experiment.training, experiment.seed, where)
     data = make_data(experiment.data)
     train(state, data.train, data.validation, folder, experiment.to_dict(), progress, on_step)
     return state
@@ -125,7 +133,7 @@ class Trained:
 
 
 def _load(path: Path, device: str = "cpu") -> Trained:
-    tensors, config = files.read_tensors(path, choose_device(device))
+    tensors, config = files.read_tensors(path)
     experiment = from_dict(config)
     model, objective = build(experiment)
     model.to(choose_device(device)), objective.to(choose_device(device))
@@ -133,7 +141,8 @@ def _load(path: Path, device: str = "cpu") -> Trained:
         for name, module in (("model.", model), ("objective.", objective)):
             module.load_state_dict({k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)})
     except RuntimeError as error:
-        raise ValueError(f"{path} does not fit {experiment.name} of this version ({str(error).splitlines()[-1].strip()})") from error
+        what = str(error).splitlines()[-1].strip()
+        raise ValueError(f"{path} does not fit {experiment.name} of this version ({what})") from error
     return Trained(experiment, model.eval(), objective.eval())
 
 
@@ -147,18 +156,45 @@ def load_run(folder: Path, device: str = "cpu") -> Trained:
 
 
 def load_pretrained(name: str, device: str = "cpu") -> Trained:
-    """Weights that the package ships (seed 0). ValueError for an unknown name, with the nearest."""
-    names = sorted(p.stem for p in PRETRAINED.glob("*.safetensors"))
+    """Weights that the package ships (seed 0). ValueError for an unknown name (with the nearest) or one without weights."""
+    names = sorted(p.stem for p in PRETRAINED.glob("*.safetensors") if not p.stem.endswith(HISTORY))
+    check_name(name, {*names, *EXPERIMENTS})
     if name not in names:
-        raise ValueError(nearest(name, names))
+        raise ValueError(f"the package ships no weights of {name}: train it, then give its folder")
     return _load(PRETRAINED / f"{name}.safetensors", device)
 
 
 def load(name_or_folder: str, device: str = "cpu") -> Trained:
-    """A run by folder, or shipped weights by name."""
+    """A run by folder, or shipped weights by name; errors as `load_run` and `load_pretrained`."""
     if Path(name_or_folder).is_dir():
         return load_run(Path(name_or_folder), device)
+    if Path(name_or_folder).name != name_or_folder:
+        raise ValueError(f"no such folder: {name_or_folder}")
     return load_pretrained(name_or_folder, device)
+
+
+class TrainingRecord(NamedTuple):
+    """How a run went."""
+
+    history: Tensor  # [L, 1 + len(METRICS)] rows [step, *training.METRICS]
+    snapshots: Tensor  # [S, N, T, Z] latent means of the first N validation sequences
+    snapshot_steps: Tensor  # [S]
+
+
+def training_record_path(name_or_folder: str | Path) -> Path:
+    """Where the record of a run is, or would be: the checkpoint of a folder, or the history beside shipped weights."""
+    if Path(name_or_folder).is_dir():
+        return Path(name_or_folder) / CHECKPOINT
+    return PRETRAINED / f"{name_or_folder}{HISTORY}.safetensors"
+
+
+def load_training_record(name_or_folder: str | Path) -> TrainingRecord:
+    """History and snapshots of a run by folder, or of shipped weights by name. ValueError when there are none."""
+    tensors, _ = files.read_tensors(training_record_path(name_or_folder))
+    try:
+        return TrainingRecord(*(tensors[name] for name in TrainingRecord._fields))
+    except KeyError as error:
+        raise ValueError(f"{training_record_path(name_or_folder)} holds no {error.args[0]}") from error
 
 
 def load_results() -> list[dict]:

@@ -1,7 +1,7 @@
 """The figures of the chapter on filtering and smoothing: data in, matplotlib `Figure` out (floor 4).
 
-Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart. Angles are in rad, angular velocities in rad/s,
-times in s, information in nats. No function shows or saves anything, and none touches matplotlib's global state.
+Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart. Angles are in rad, angular
+velocities in rad/s, times in s, information in nats. No function shows or saves anything, or touches matplotlib's global state.
 """
 
 import re
@@ -47,8 +47,8 @@ def state_panels(
 ) -> Figure:
     """Angle and velocity over time: the truth, the measurements, and each estimate as a mean with a band of ± 2 sd.
 
-    time [T]; truth [T, 2]; measured [T] angles; estimates {name: (mean [T, 2], sd [T, 2])}; observed bool [T], False where a measurement is
-    missing; `differences` adds finite differences of the measurements to the velocity panel.
+    time [T]; truth [T, 2]; measured [T] angles; estimates {name: (mean [T, 2], sd [T, 2])}; observed bool [T], False where a
+    measurement is missing; `differences` adds finite differences of the measurements to the velocity panel.
     """
     time, truth, measured = (np.asarray(v) for v in (time, truth, measured))
     observed = np.ones(len(time), bool) if observed is None else np.asarray(observed)
@@ -87,7 +87,7 @@ def frame_rows(frames: Mapping[str, np.ndarray], dt: float) -> Figure:
 
 
 def covariance_map(cov, boundaries: Sequence[int], names: Sequence[str]) -> Figure:
-    """A covariance matrix as correlations, with its blocks named. cov [n, n]; boundaries: first row of each block but the first."""
+    """A covariance matrix as correlations, in named blocks. cov [n, n]; boundaries: where each block but the first starts."""
     cov = np.asarray(cov)
     sd = np.sqrt(np.diag(cov))
     figure, axes = _axes(1, 1, 5, 4.2)
@@ -158,33 +158,36 @@ def calibration(levels, coverage: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def information_arrives(time, truth, measured, frames: Sequence[tuple], labels: Sequence[str] = LABELS) -> FuncAnimation:
-    """Animation: what is known of all states after the first k measurements, k = 1 … T.
+def information_arrives(
+    time, truth, measured, frames: Sequence[tuple], last_seen: Sequence[int], labels: Sequence[str] = LABELS
+) -> FuncAnimation:
+    """Animation: what is known of all states while measurements arrive.
 
-    time [T]; truth [T, 2]; measured [T]; frames: for each k the pair (mean [T, 2], sd [T, 2]) of p(z_t | a_{1:k}) for every t.
+    time [T]; truth [T, 2]; measured [T]; frames: pairs (mean [T, 2], sd [T, 2]) of p(z_t | the measurements so far) for every t;
+    last_seen: for each frame the index of the last measurement it knows.
     """
     time, truth, measured = (np.asarray(v) for v in (time, truth, measured))
     frames = [(np.asarray(m), np.asarray(s)) for m, s in frames]
-    # Not constrained layout: every frame must have the same axes.
-    figure = Figure(figsize=(6.4, 4.0), dpi=80)
+    # No constrained layout here: every frame must have the same axes.
+    figure = Figure(figsize=(6.4, 4.2), dpi=80)
     axes = figure.subplots(2, 1, sharex=True)
-    figure.subplots_adjust(left=0.12, right=0.98, top=0.92, bottom=0.12, hspace=0.12)
-    widest = max(float((np.abs(m - truth.mean(0)) + 2 * s)[:, 0].max()) for m, s in frames[1:])
-    limits = [(truth[:, 0].mean() - min(widest, 4), truth[:, 0].mean() + min(widest, 4)), (-10, 10)]
+    figure.subplots_adjust(left=0.12, right=0.98, top=0.92, bottom=0.12, hspace=0.1)
+    low = np.min([(m - 2.2 * s).min(0) for m, s in frames], 0)
+    high = np.max([(m + 2.2 * s).max(0) for m, s in frames], 0)
 
     def draw(k: int):
-        mean, sd = frames[k]
+        (mean, sd), last = frames[k], int(last_seen[k])
         for j, axis in enumerate(axes):
             axis.clear()
             axis.spines[["top", "right"]].set_visible(False)
-            axis.axvspan(time[0], time[k], color="0.93", lw=0)
+            axis.axvspan(time[0], time[last], color="0.92", lw=0)
             axis.fill_between(time, mean[:, j] - 2 * sd[:, j], mean[:, j] + 2 * sd[:, j], color=BLUE, alpha=0.25, lw=0)
             axis.plot(time, mean[:, j], color=BLUE, lw=1.8, label="mean ± 2 sd")
             axis.plot(time, truth[:, j], color=BLACK, lw=1.2, ls="--", label="truth")
-            axis.set(ylabel=labels[j], ylim=limits[j], xlim=(time[0], time[-1]))
-        axes[0].plot(time[: k + 1], measured[: k + 1], "o", color=ORANGE, ms=5, label="measured")
-        axes[0].set_title(f"after {k + 1} measurement{'s' if k else ''}", fontsize=10)
-        axes[0].legend(fontsize=8, ncols=3, loc="lower left")
+            axis.set(ylabel=labels[j], ylim=(low[j], high[j]), xlim=(time[0], time[-1]))
+        axes[0].plot(time[: last + 1], measured[: last + 1], "o", color=ORANGE, mec="white", ms=5, label="measured")
+        axes[0].set_title(f"after {last + 1} measurement{'s' if last else ''}", fontsize=10)
+        axes[0].legend(fontsize=8, ncols=3, loc="upper right")
         axes[1].set_xlabel("time (s)")
         return []
 
@@ -192,16 +195,15 @@ def information_arrives(time, truth, measured, frames: Sequence[tuple], labels: 
 
 
 _ICONS = {
-    "fa-minus": "−", "fa-plus": "+", "fa-fast-backward": "⏮", "fa-step-backward": "⏪", "fa-play fa-flip-horizontal": "◀",
-    "fa-pause": "❚❚", "fa-play": "▶", "fa-step-forward": "⏩", "fa-fast-forward": "⏭",
+    "fa-minus": "−", "fa-plus": "+", "fa-fast-backward": "|◂", "fa-step-backward": "‹", "fa-play fa-flip-horizontal": "◂",
+    "fa-pause": "❚❚", "fa-play": "▸", "fa-step-forward": "›", "fa-fast-forward": "▸|",
 }  # fmt: skip
 
 
 def player(animation: FuncAnimation, alt: str) -> str:
-    """The animation as HTML that plays without a kernel and loads nothing from elsewhere. `alt` describes it to those who cannot see it."""
+    """The animation as HTML that plays without a kernel and loads nothing from another host; `alt` describes it in words."""
     html = animation.to_jshtml(default_mode="once")
-    html = re.sub(r"<link\b[^>]*font-awesome[^>]*>", "", html)  # matplotlib takes its icons from another host: use characters instead
+    html = re.sub(r"<link\b[^>]*font-?awesome[^>]*>", "", html)  # matplotlib's icons come from another host: use characters
     for icon, character in _ICONS.items():
         html = html.replace(f'<i class="fa {icon}"></i>', character)
-    # Keep the characters from turning into coloured pictures, and start on the last frame, where all is known.
     return re.sub(r"<img\b", f'<img alt="{alt}"', html, count=1)

@@ -1,5 +1,6 @@
 """Files that are never half-written and never unpickled: safetensors and JSON under a temporary name, then renamed."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -11,9 +12,11 @@ from safetensors.torch import save
 
 from . import __version__
 
+PART = ".part"  # how the temporary names end
+
 
 def write(path: Path, data: bytes) -> None:
-    """Write bytes under a temporary name in the same folder, then rename. On failure nothing is left behind and the old file stands.
+    """Write bytes under a temporary name in the same folder, then rename. On failure nothing is left and the old file stands.
 
     Raises ValueError (full disk, unwritable folder) with the path and the reason.
     """
@@ -21,7 +24,7 @@ def write(path: Path, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(PART, f".{path.name}.", path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -31,8 +34,14 @@ def write(path: Path, data: bytes) -> None:
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what a killed process left of writing this file."""
+    for part in Path(path).parent.glob(f".{Path(path).name}.*{PART}"):
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value) -> None:
@@ -50,27 +59,41 @@ def read_json(path: Path):
         raise ValueError(f"{path} is not JSON ({error}): it is damaged or not a file of this package") from error
 
 
+def _digest(tensors: dict[str, torch.Tensor], config: str) -> str:
+    """SHA-256 of config, names and values; safetensors itself notices a short file, not a wrong byte."""
+    digest = hashlib.sha256(config.encode())
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].numpy().tobytes())
+    return digest.hexdigest()
+
+
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], config: dict) -> None:
-    """Write tensors with their config (JSON) and the package version in the header of one safetensors file."""
-    header = {"config": json.dumps(config, sort_keys=True), "version": __version__}
-    write(path, save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, header))
+    """Write tensors with their config (JSON), their digest and the package version in the header of one safetensors file."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    text = json.dumps(config, sort_keys=True)
+    write(path, save(tensors, {"config": text, "sha256": _digest(tensors, text), "version": __version__}))
 
 
-def read_tensors(path: Path, device="cpu") -> tuple[dict[str, torch.Tensor], dict]:
-    """Tensors and config of a file of `write_tensors`.
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """Tensors (on the CPU) and config of a file of `write_tensors`.
 
     Raises ValueError when the file is missing, damaged, not written by this package or by another major.minor version of it.
     """
     if not Path(path).is_file():
         raise ValueError(f"no such file: {path}")
     try:
-        with safe_open(str(path), "pt", device=str(device)) as file:
+        with safe_open(str(path), "pt") as file:
             header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-    except (SafetensorError, OSError, RuntimeError) as error:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name).clone() for name in names}  # off the file: it may change under a mapping
+        config = json.loads(header.get("config", "null"))
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
-    if "config" not in header or "version" not in header:
-        raise ValueError(f"{path} holds tensors but not of this package: its header has no config")
+    if not isinstance(config, dict) or "version" not in header:
+        raise ValueError(f"{path} is a safetensors file, but not of this package: its header has no config")
     if header["version"].split(".")[:2] != __version__.split(".")[:2]:
         raise ValueError(f"{path} was written by version {header['version']} of this package, this is {__version__}")
-    return tensors, json.loads(header["config"])
+    if header.get("sha256") != _digest(tensors, header["config"]):
+        raise ValueError(f"{path} is damaged: its content does not have the digest in its header")
+    return tensors, config

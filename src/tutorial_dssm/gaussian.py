@@ -131,8 +131,8 @@ def condition_on_observation(prior: AnyGaussian, y: Tensor, H: Tensor, noise: An
 
     The joint covariance of (y, z) is M M' with M = [[R^1/2, H P^1/2], [0, P^1/2]] made of Cholesky factors. A QR
     decomposition makes M triangular, [[B, 0], [C, A]], and the rest is `condition_on_coordinates`. No
-    covariance is ever subtracted, so float32 keeps the result positive definite where P - K H P, and Joseph's
-    form, do not (the square-root filter: Kailath, Sayed & Hassibi, "Linear Estimation" (2000), ch. 12).
+    covariance is ever subtracted, so in float32 the result stays positive definite where P - K H P does not
+    (the square-root filter: Kailath, Sayed & Hassibi, "Linear Estimation" (2000), ch. 12).
 
     Args:
         prior: p(z), event [n].

@@ -15,7 +15,9 @@ through it, the sampler draws from it. Sources: Kalman (1960); Rauch, Tung & Str
 """
 
 import math
-from typing import Callable, NamedTuple, Optional
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -77,17 +79,36 @@ def _mv(A: Tensor, v: Tensor) -> Tensor:
 
 
 def _mm(A: Tensor, M: Tensor) -> Tensor:
-    """Matrix times matrix: [..., i, j, B], [..., j, k, B] -> [..., i, k, B]."""
-    return (A.unsqueeze(-2) * M.unsqueeze(-4)).sum(-3)
+    """Matrix times matrix: [..., i, j, B], [..., j, k, B] -> [..., i, k, B].
+
+    One product and one sum while the [i, j, k] terms fit the processor's cache; for many steps at once term by term, which needs no room for them.
+    """
+    if max(A.numel(), M.numel()) < 2**15:
+        return (A.unsqueeze(-2) * M.unsqueeze(-4)).sum(-3)
+    total = A[..., :, 0, None, :] * M[..., None, 0, :, :]
+    for j in range(1, A.shape[-2]):
+        total = torch.addcmul(total, A[..., :, j, None, :], M[..., None, j, :, :])
+    return total
 
 
 def _mmt(A: Tensor, M: Tensor) -> Tensor:
     """A Mᵀ: [..., i, j, B], [..., k, j, B] -> [..., i, k, B]."""
-    return (A.unsqueeze(-3) * M.unsqueeze(-4)).sum(-2)
+    return _mm(A, M.transpose(-3, -2))
 
 
-def _symmetrise(P: Tensor) -> Tensor:
-    return 0.5 * (P + P.transpose(-3, -2))
+def _affine(A: Tensor, v: Tensor, c: Tensor) -> Tensor:
+    """A v + c: [i, j, B|1], [j, B], [i, B|1] -> [i, B]; one ordinary matrix product where all series share A."""
+    return torch.addmm(c, A.squeeze(-1), v) if A.shape[-1] == 1 else _mv(A, v) + c
+
+
+def _plus_symmetric(Q: Tensor, P: Tensor) -> Tensor:
+    """Q + P with the rounding errors of P made symmetric: what is not symmetric would grow over time."""
+    return torch.add(Q, P + P.transpose(-3, -2), alpha=0.5)
+
+
+def _identity(n: int, like: Tensor) -> Tensor:
+    """[n, n, 1]."""
+    return torch.eye(n, dtype=like.dtype, device=like.device).unsqueeze(-1)
 
 
 def _cholesky(P: Tensor) -> list[list[Tensor]]:
@@ -139,38 +160,57 @@ def _log_diagonal(L: list[list[Tensor]]) -> Tensor:
 # --- the door -----------------------------------------------------------------------------------------------------------------------------
 
 
-def _over_time(name: str, x: Tensor, batch: int, steps: int, core: tuple[int, ...]) -> Tensor:
-    """[*core], [steps, *core] or [B, steps, *core] -> [steps, *core, B or 1]. Axes of size 1 stand for all of theirs."""
-    if x.shape[x.ndim - len(core) :] != core or x.ndim - len(core) not in (0, 1, 2):
-        raise ValueError(f"{name} must be {list(core)}, [{steps}, …] or [{batch}, {steps}, …] before {list(core)}, got {list(x.shape)}")
-    while x.ndim < len(core) + 2:
-        x = x.unsqueeze(0)
-    if x.shape[0] not in (1, batch) or x.shape[1] not in (1, steps):
-        raise ValueError(f"{name} must be [{batch} or 1, {steps} or 1, …] before {list(core)}, got {list(x.shape)}")
-    return _last(x.expand(x.shape[0], steps, *core))
+def _same_kind(name: str, x: Tensor, a: Tensor) -> None:
+    if x.dtype != a.dtype or x.device != a.device:
+        raise ValueError(f"{name} must have the dtype and device of a ({a.dtype}, {a.device}), got {x.dtype}, {x.device}")
 
 
-def _prior(name: str, x: Tensor, batch: int, core: tuple[int, ...]) -> Tensor:
-    """[*core] or [B, *core] -> [*core, B or 1]."""
-    if x.shape == core:
-        return x.unsqueeze(-1)
-    if x.ndim == len(core) + 1 and x.shape[1:] == core and x.shape[0] in (1, batch):
-        return _last(x)
-    raise ValueError(f"{name} must be {list(core)} or {[batch, *core]}, got {list(x.shape)}")
+def _over_time(name: str, x: Tensor, a: Tensor, steps: int, core: tuple[int, ...]) -> Tensor:
+    """[*core], [steps, *core] or [B, steps, *core] -> [steps or 1, *core, B or 1]. An axis of size 1 stands for all of its values."""
+    _same_kind(name, x, a)
+    B, lead = a.shape[0], x.shape[: x.ndim - len(core)]
+    if x.shape[len(lead) :] != core or len(lead) > 2 or any(got not in (1, want) for got, want in zip(lead[::-1], (steps, B))):
+        raise ValueError(f"{name} must be {list(core)}, {[steps, *core]} or {[B, steps, *core]}, got {list(x.shape)}")
+    return _last(x[(None,) * (2 - len(lead))]).contiguous()
 
 
-def _check_observations(a: Tensor, mask: Optional[Tensor], validate: bool) -> Optional[Tensor]:
+def _prior(m1: Tensor, P1: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    """m1 [n] or [B, n] and P1 [n, n] or [B, n, n] -> [n, B or 1] and [n, n, B or 1]."""
+    _same_kind("m1", m1, a)
+    _same_kind("P1", P1, a)
+    B, n = a.shape[0], m1.shape[-1] if m1.ndim else 0
+    if n == 0 or m1.shape[:-1] not in ((), (1,), (B,)):
+        raise ValueError(f"m1 must be [n] or [{B}, n], got {list(m1.shape)}")
+    if P1.shape[-2:] != (n, n) or P1.shape[:-2] not in ((), (1,), (B,)):
+        raise ValueError(f"P1 must be {[n, n]} or {[B, n, n]} to go with m1, got {list(P1.shape)}")
+    return tuple(_last(v if v.ndim > rank else v.unsqueeze(0)).contiguous() for v, rank in ((m1, 1), (P1, 2)))
+
+
+def _check_covariance(name: str, P: Tensor, validate: bool, definite: bool = False) -> None:
+    """Raise ValueError unless every [..., n, n, B] matrix is finite, symmetric and positive (semi)definite, up to rounding."""
+    if not validate or P.device.type == "meta":
+        return
+    if not torch.isfinite(P).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    scale = P.diagonal(dim1=-3, dim2=-2).abs().amax(-1)  # [..., B]
+    if ((P - P.transpose(-3, -2)).abs().amax((-3, -2)) > 1e-4 * scale).any():
+        raise ValueError(f"{name} must be symmetric")
+    room = 0 * scale if definite else 100 * torch.finfo(P.dtype).eps * scale + torch.finfo(P.dtype).tiny
+    root = _cholesky(P + room[..., None, None, :] * _identity(P.shape[-2], P))
+    if not all((row[-1] > 0).all() for row in root):
+        raise ValueError(f"{name} must be positive {'definite' if definite else 'semidefinite'}")
+
+
+def _check_observations(a: Tensor, mask: Tensor | None, validate: bool) -> Tensor | None:
     """Shape and value checks of a and mask; the mask comes back as [B, T, A] (or None)."""
-    if a.ndim != 3 or a.shape[1] == 0:
-        raise ValueError(f"a must be [B, T, A] with T >= 1, got {list(a.shape)}")
+    if a.ndim != 3 or 0 in a.shape or not a.is_floating_point():
+        raise ValueError(f"a must be [B, T, A] of floats with T >= 1, got {a.dtype} {list(a.shape)}")
     if mask is not None:
         if mask.dtype != torch.bool or mask.shape not in (a.shape[:2], a.shape):
-            raise ValueError(
-                f"mask must be bool, {list(a.shape[:2])} or {list(a.shape)} (True = observed), got {mask.dtype} {list(mask.shape)}"
-            )
+            raise ValueError(f"mask must be bool, {list(a.shape[:2])} or {list(a.shape)} (True = observed), got {mask.dtype} {list(mask.shape)}")
         mask = mask.unsqueeze(-1).expand_as(a) if mask.ndim == 2 else mask
     if validate and a.device.type != "meta":
-        seen = a if mask is None else torch.where(mask, a, torch.zeros_like(a))
+        seen = a if mask is None else a[mask]
         if not torch.isfinite(seen).all():
             raise ValueError("a holds NaN or infinite values where it is observed; mask missing observations instead")
     return mask
@@ -182,32 +222,27 @@ def _check_result(validate: bool, what: str, *values: Tensor) -> None:
 
 
 def _whiten(a, H, R, mask):
-    """Observations with unit noise: rows h [T, A, n, B|1], values y [T, A, B], half log det R [T, B|1], number of values observed [T, B|1].
+    """Observations with unit noise: rows h [T, A, n, B|1], values y [T, A, B], and the constant of log p(a_t | z_t) [T|1, B|1].
 
     A missing entry becomes an observation of 0 = 0·z with unit noise: it changes nothing, whatever R couples it to.
     """
-    y = _last(a)
-    y = y if y.shape[-1] == a.shape[0] else y.expand(*y.shape[:-1], a.shape[0])
+    y, count = _last(a).contiguous(), a.shape[-1]
     if mask is not None:
-        seen = _last(mask.contiguous())  # [T, A, B]
+        seen = _last(mask)  # [T, A, B]
         y = torch.where(seen, y, torch.zeros_like(y))
         H = torch.where(seen.unsqueeze(-2), H, torch.zeros_like(H))
-        eye = torch.eye(R.shape[-2], dtype=R.dtype, device=R.device).unsqueeze(-1)
-        R = torch.where(seen.unsqueeze(-2) & seen.unsqueeze(-3), R, eye)
-        count = seen.to(a.dtype).sum(-2)
-    else:
-        count = torch.full((1, 1), float(a.shape[-1]), dtype=a.dtype, device=a.device)
+        R = torch.where(seen.unsqueeze(-2) & seen.unsqueeze(-3), R, _identity(R.shape[-2], R))
+        count = seen.sum(-2).to(a.dtype)
     L = _cholesky(R)
-    return _solve_lower(L, H), _solve_lower(L, y.unsqueeze(-2)).squeeze(-2), _log_diagonal(L), count
+    h, y = _solve_lower(L, H), _solve_lower(L, y.unsqueeze(-2)).squeeze(-2)
+    return h.expand(a.shape[1], *h.shape[1:]), y, -_log_diagonal(L) - 0.5 * math.log(2 * math.pi) * count
 
 
-def _log_likelihood(mean, cov, h, y, half_log_det_R, count) -> Tensor:
-    """Sum over t of log N(y_t; h mean, h cov hᵀ + I), all steps at once -> [B]."""
-    S = _mmt(_mm(h, cov), h) + torch.eye(h.shape[-3], dtype=h.dtype, device=h.device).unsqueeze(-1)
-    L = _cholesky(S)
+def _log_likelihood(mean, cov, h, y, constant) -> Tensor:
+    """Sum over t of log N(y_t; h mean, h cov hᵀ + I) and the constants, all steps at once -> [B]."""
+    L = _cholesky(_mmt(_mm(h, cov), h) + _identity(h.shape[-3], h))
     e = _solve_lower(L, (y - _mv(h, mean)).unsqueeze(-2)).squeeze(-2)  # [T, A, B]
-    terms = -0.5 * (e**2).sum(-2) - _log_diagonal(L) - half_log_det_R - 0.5 * math.log(2 * math.pi) * count
-    return terms.sum(0)
+    return (-0.5 * (e**2).sum(-2) - _log_diagonal(L) + constant).sum(0)
 
 
 # --- forward ------------------------------------------------------------------------------------------------------------------------------
@@ -217,8 +252,8 @@ def _observe_cov(P: Tensor, h: Tensor) -> Tensor:
     """Covariance after observing every row of h [A, n, B] with unit noise, one scalar at a time. P [n, n, B]."""
     for row in h.unbind(0):
         Ph = _mv(P, row)
-        s = (row * Ph).sum(0) + 1.0
-        P = P - Ph.unsqueeze(0) * (Ph / s).unsqueeze(1)
+        k = Ph / ((row * Ph).sum(0) + 1.0)
+        P = torch.addcmul(P, Ph.unsqueeze(0), k.unsqueeze(1), value=-1)
     return P
 
 
@@ -227,47 +262,49 @@ def kalman_filter(a, F, b, Q, H, R, m1, P1, mask=None, validate: bool = True) ->
 
     a [B, T, A]; F, Q [n, n], [T-1, n, n] or [B, T-1, n, n]; b [n], [T-1, n] or [B, T-1, n], or None for 0; H [A, n] and R [A, A], or with
     leading [T] or [B, T]; m1 [n] or [B, n]; P1 [n, n] or [B, n, n]; mask bool [B, T] or [B, T, A], True = observed (what is masked may be NaN).
-    Covariances of a fully observed model that all series share are computed once. Särkkä (2013), theorem 4.2.
+    A B or T of 1 stands for all. Q and P1 may be singular. Covariances of a fully observed model that all series share are computed once.
+    Särkkä (2013), theorem 4.2.
 
-    Raises ValueError for shapes that do not fit and, with `validate`, for values that are not finite or covariances not positive definite
+    Raises ValueError for shapes that do not fit and, with `validate`, for values that are not finite or covariances that are none
     (`validate=False` spares a GPU the wait).
     """
     mask = _check_observations(a, mask, validate)
-    (B, T, A), n = a.shape, P1.shape[-1]
-    F, Q = _over_time("F", F, B, T - 1, (n, n)), _over_time("Q", Q, B, T - 1, (n, n))
-    b = F.new_zeros(T - 1, n, 1) if b is None else _over_time("b", b, B, T - 1, (n,))
-    H, R = _over_time("H", H, B, T, (A, n)), _over_time("R", R, B, T, (A, A))
-    m1, P1 = _prior("m1", m1, B, (n,)), _prior("P1", P1, B, (n, n))
-    h, y, half_log_det_R, count = _whiten(a, H, R, mask)
+    m1, P1 = _prior(m1, P1, a)
+    (B, T, A), n = a.shape, m1.shape[0]
+    F, Q = _over_time("F", F, a, T - 1, (n, n)), _over_time("Q", Q, a, T - 1, (n, n))
+    b = F.new_zeros(1, n, 1) if b is None else _over_time("b", b, a, T - 1, (n,))
+    H, R = _over_time("H", H, a, T, (A, n)), _over_time("R", R, a, T, (A, A))
+    _check_covariance("P1", P1, validate)
+    _check_covariance("Q", Q, validate)
+    _check_covariance("R", R, validate, definite=True)
+    h, y, constant = _whiten(a, H, R, mask)
+    F, b, Q = (v.expand(T - 1, *v.shape[1:]) for v in (F, b, Q))
 
     # Covariances first: they do not depend on the data.
-    P, predicted_cov, filtered_cov = P1, [], []
-    for t in range(T):
+    P, predicted_cov, filtered_cov = P1, [P1], []
+    for F_t, Q_t, h_t in zip(F, Q, h):
+        filtered_cov.append(_observe_cov(P, h_t))
+        P = _plus_symmetric(Q_t, _mmt(_mm(F_t, filtered_cov[-1]), F_t))
         predicted_cov.append(P)
-        P = _observe_cov(P, h[t])
-        filtered_cov.append(P)
-        if t < T - 1:
-            P = _symmetrise(_mmt(_mm(F[t], P), F[t])) + Q[t]
+    filtered_cov.append(_observe_cov(P, h[-1]))
     Pp, Pf = (torch.stack(torch.broadcast_tensors(*v)) for v in (predicted_cov, filtered_cov))  # [T, n, n, B|1]
-    K = _mmt(Pf, h)  # [T, n, A, B|1] gains: P_f Hᵀ R⁻¹
+    K = _mmt(Pf, h)  # gains P_f Hᵀ R⁻¹ [T, n, A, B|1]
 
     # Then the means, one affine map per step: predicted_{t+1} = F (I - K h) predicted_t + F K y + b.
-    eye = torch.eye(n, dtype=a.dtype, device=a.device).unsqueeze(-1)
-    step_F = _mm(F, eye - _mm(K[:-1], h[:-1]))
+    step_F = _mm(F, _identity(n, a) - _mm(K[:-1], h[:-1]))
     step_b = _mv(F, _mv(K[:-1], y[:-1])) + b
-    m, means = m1.expand(n, B), [m1.expand(n, B)]
-    for t in range(T - 1):
-        m = _mv(step_F[t], m) + step_b[t]
-        means.append(m)
+    means = [m1.expand(n, B)]
+    for A_t, c_t in zip(step_F, step_b):
+        means.append(_affine(A_t, means[-1], c_t))
     mp = torch.stack(means)  # [T, n, B]
     mf = mp + _mv(K, y - _mv(h, mp))
-    log_likelihood = _log_likelihood(mp, Pp, h, y, half_log_det_R, count)
-    _check_result(validate, "the filter's result", mf, log_likelihood)
-    return _as_filtered(B, mf, Pf, mp, Pp, log_likelihood, F, b, Q)
+    return _as_filtered(validate, mf, Pf, mp, Pp, _log_likelihood(mp, Pp, h, y, constant), F, b, Q)
 
 
-def _as_filtered(B, mf, Pf, mp, Pp, log_likelihood, F, b, Q) -> Filtered:
+def _as_filtered(validate, mf, Pf, mp, Pp, log_likelihood, F, b, Q) -> Filtered:
     """Batch-first views of batch-last tensors; what is shared is expanded, not copied."""
+    _check_result(validate, "the filter's result", mf, log_likelihood)
+    B = mf.shape[-1]
     moments = (_first(v.expand(*v.shape[:-1], B)) for v in (mf, Pf, mp, Pp))
     model = (_first(v.expand(*v.shape[:-1], B)) for v in (F, b, Q))
     return Filtered(*moments, log_likelihood.expand(B), *model)
@@ -277,49 +314,69 @@ def filter_step(linearise: Callable, mean: Tensor, cov: Tensor, h: Tensor, y: Te
     """One step of the extended filter, batch-last: condition on y_t, linearise at the filtered mean, predict.
 
     mean [n, B], cov [n, n, B], h [A, n, B|1], y [A, B] with unit noise -> (filtered mean, filtered cov, next mean, next cov, F, b, Q).
-    The one function worth compiling: `torch.compile(filter_step, dynamic=False)`.
+    The one function worth compiling: see `compiled_filter_step`.
     """
     for row, value in zip(h.unbind(0), y.unbind(0)):
         Ph = _mv(cov, row)
         k = Ph / ((row * Ph).sum(0) + 1.0)
-        mean = mean + k * (value - (row * mean).sum(0))
-        cov = cov - Ph.unsqueeze(0) * k.unsqueeze(1)
+        mean = torch.addcmul(mean, k, value - (row * mean).sum(0))
+        cov = torch.addcmul(cov, Ph.unsqueeze(0), k.unsqueeze(1), value=-1)
     F, b, Q = (v.movedim(0, -1) for v in linearise(mean.movedim(-1, 0), inputs))
-    next_cov = _symmetrise(_mmt(_mm(F, cov), F)) + Q
-    return mean, cov, _mv(F, mean) + b, next_cov, F, b, Q
+    return mean, cov, _mv(F, mean) + b, _plus_symmetric(Q, _mmt(_mm(F, cov), F)), F, b, Q
 
 
 def extended_kalman_filter(a, inputs, linearise: Callable, H, R, m1, P1, mask=None, validate: bool = True, step: Callable = filter_step) -> Filtered:
     """Filter for a locally linear model: F_t, b_t, Q_t are read off at the filtered mean.
 
     linearise(mean [B, n], inputs[t]) -> F [B, n, n], b [B, n], Q [B, n, n], so that z_{t+1} ≈ F z_t + b. `inputs` is indexed by t = 0 … T-2
-    (a sequence, or a tensor with time first). Other arguments as in `kalman_filter`. With F, b, Q that do not depend on the mean, it is the
+    (a list, or a tensor with time first). Other arguments as in `kalman_filter`. With F, b, Q that do not depend on the mean, it is the
     Kalman filter. `step` may be a compiled `filter_step`. Särkkä (2013), algorithm 5.4, with the linearisation left to the caller.
     """
     mask = _check_observations(a, mask, validate)
-    (B, T, A), n = a.shape, P1.shape[-1]
-    H, R = _over_time("H", H, B, T, (A, n)), _over_time("R", R, B, T, (A, A))
-    mean = _prior("m1", m1, B, (n,)).expand(n, B)
-    cov = _prior("P1", P1, B, (n, n)).expand(n, n, B)
-    h, y, half_log_det_R, count = _whiten(a, H, R, mask)
+    m1, P1 = _prior(m1, P1, a)
+    (B, T, A), n = a.shape, m1.shape[0]
+    H, R = _over_time("H", H, a, T, (A, n)), _over_time("R", R, a, T, (A, A))
+    if len(inputs) < T - 1:
+        raise ValueError(f"inputs must hold one entry for each of the {T - 1} transitions, got {len(inputs)}")
+    _check_covariance("P1", P1, validate)
+    _check_covariance("R", R, validate, definite=True)
+    h, y, constant = _whiten(a, H, R, mask)
 
-    predicted, steps = [(mean, cov)], []
-    for t in range(T - 1):
-        steps.append(step(linearise, mean, cov, h[t], y[t], inputs[t]))
-        mean, cov = steps[-1][2:4]
-        predicted.append((mean, cov))
+    predicted, steps = [(m1.expand(n, B), P1.expand(n, n, B))], []
+    for h_t, y_t, input_t in zip(h, y, inputs[: T - 1]):
+        steps.append(step(linearise, *predicted[-1], h_t, y_t, input_t))
+        predicted.append(steps[-1][2:4])
+    mean, cov = predicted[-1]
+    cov_after = _observe_cov(cov, h[-1])
+    mean_after = mean + _mv(_mmt(cov_after, h[-1]), y[-1] - _mv(h[-1], mean))
     mp, Pp = (torch.stack(v) for v in zip(*predicted))
-    K = _mmt(_observe_cov(cov, h[T - 1]), h[T - 1])
-    last_mean, last_cov = mean + _mv(K, y[T - 1] - _mv(h[T - 1], mean)), _observe_cov(cov, h[T - 1])
+    mf = torch.stack([*(s[0] for s in steps), mean_after])
+    Pf = torch.stack([*(s[1] for s in steps), cov_after])
     if steps:
-        mf, Pf, _, _, F, b, Q = (torch.stack(v) for v in zip(*steps))
-        mf, Pf = torch.cat([mf, last_mean.unsqueeze(0)]), torch.cat([Pf, last_cov.unsqueeze(0)])
+        F, b, Q = (torch.stack(v) for v in list(zip(*steps))[4:])
     else:
-        mf, Pf = last_mean.unsqueeze(0), last_cov.unsqueeze(0)
-        F, b, Q = cov.new_zeros(0, n, n, B), cov.new_zeros(0, n, B), cov.new_zeros(0, n, n, B)
-    log_likelihood = _log_likelihood(mp, Pp, h, y, half_log_det_R, count)
-    _check_result(validate, "the filter's result", mf, log_likelihood)
-    return _as_filtered(B, mf, Pf, mp, Pp, log_likelihood, F, b, Q)
+        F, b, Q = (v.new_zeros(0, *v.shape) for v in (cov, mean, cov))
+    return _as_filtered(validate, mf, Pf, mp, Pp, _log_likelihood(mp, Pp, h, y, constant), F, b, Q)
+
+
+def compiled_filter_step() -> Callable:
+    """`filter_step`, compiled for the shapes it meets; where it cannot be compiled, `filter_step` itself after one warning.
+
+    The first call takes about 20 s (2 s from a warm cache). Only the step is compiled, never the loop over time.
+    """
+    compiled, works = torch.compile(filter_step, dynamic=False), [True]
+
+    def step(*arguments):
+        if works[0]:
+            try:
+                return compiled(*arguments)
+            except Exception as error:  # the compiler raises all kinds of exceptions
+                works[0] = False
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                warnings.warn(f"the filter step could not be compiled and runs uncompiled ({reason})", stacklevel=2)
+        return filter_step(*arguments)
+
+    return step
 
 
 # --- backward -----------------------------------------------------------------------------------------------------------------------------
@@ -333,9 +390,14 @@ def _backward(f: Filtered):
     L = _cholesky(Pp)
     G = _solve_upper(L, _solve_lower(L, _mm(F, Pf))).transpose(-3, -2)  # P_f Fᵀ P_p⁻¹
     c = mf - _mv(G, mp)
-    keep = torch.eye(F.shape[-2], dtype=F.dtype, device=F.device).unsqueeze(-1) - _mm(G, F)
+    keep = _identity(F.shape[-2], F) - _mm(G, F)
     C = _mmt(_mm(keep, Pf), keep) + _mmt(_mm(G, Q), G)  # Joseph form: a sum of squares, so it stays positive
-    return G, c, _symmetrise(C)
+    return G, c, C
+
+
+def _from_the_end(x: Tensor):
+    """x[T-1], …, x[0]."""
+    return reversed(x.unbind(0))
 
 
 def backward_chain(f: Filtered) -> Backward:
@@ -346,15 +408,12 @@ def backward_chain(f: Filtered) -> Backward:
 
 def smooth(f: Filtered, validate: bool = True) -> Smoothed:
     """Rauch-Tung-Striebel smoother from a filter's result; exact for the linear model. Särkkä (2013), theorem 8.2."""
-    B, T = f.filtered_mean.shape[:2]
+    B = f.filtered_mean.shape[0]
     G, c, C = _backward(f)
-    m, P = _last(f.filtered_mean)[-1], _last(f.filtered_cov)[-1]
-    means, covs = [m], [P]
-    for t in reversed(range(T - 1)):
-        m = c[t] + _mv(G[t], m)
-        P = C[t] + _mmt(_mm(G[t], P), G[t])
-        means.append(m)
-        covs.append(P)
+    means, covs = [_last(f.filtered_mean)[-1]], [_last(f.filtered_cov)[-1]]
+    for G_t, c_t, C_t in zip(*map(_from_the_end, (G, c, C))):
+        means.append(_affine(G_t, means[-1], c_t))
+        covs.append(_plus_symmetric(C_t, _mmt(_mm(G_t, covs[-1]), G_t)))
     mean, cov = torch.stack(torch.broadcast_tensors(*means[::-1])), torch.stack(torch.broadcast_tensors(*covs[::-1]))
     cross = _mmt(cov[1:], G)  # Cov(z_{t+1}, z_t) = P_{t+1} G_tᵀ
     _check_result(validate, "the smoother's result", mean, cov)
@@ -376,12 +435,9 @@ def sample_joint(f: Filtered, noise: Tensor, validate: bool = True) -> JointSamp
     L = _cholesky(torch.cat([v.expand(*v.shape[:-1], shared) for v in (C, last_cov)]))
     eps = _last(noise)
     shock = torch.stack([sum(L[i][k] * eps[:, k] for k in range(i + 1)) for i in range(n)], 1)  # L ε [T, n, B]
-    start = c + shock[:-1]
-    z = _last(f.filtered_mean)[-1] + shock[-1]
-    path = [z]
-    for t in reversed(range(T - 1)):
-        z = start[t] + _mv(G[t], z)
-        path.append(z)
+    path = [_last(f.filtered_mean)[-1] + shock[-1]]
+    for G_t, c_t in zip(*map(_from_the_end, (G, c + shock[:-1]))):
+        path.append(_affine(G_t, path[-1], c_t))
     log_density = -(0.5 * (eps**2).sum((0, 1)) + _log_diagonal(L).sum(0) + 0.5 * T * n * math.log(2 * math.pi))
     _check_result(validate, "the joint sample", log_density)
     return JointSample(_first(torch.stack(path[::-1])), log_density)

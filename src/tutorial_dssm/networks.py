@@ -1,5 +1,7 @@
 """Small networks that the models share: perceptrons, the Gaussian head, the locally linear transition (floor 2)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,9 @@ ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU, "softplus": nn
 
 
 def mlp(sizes: list[int], activation: str = "relu") -> nn.Sequential:
-    """A multilayer perceptron sizes[0] -> … -> sizes[-1] with a linear last layer."""
+    """A multilayer perceptron sizes[0] -> … -> sizes[-1] with a linear last layer. ValueError for an unknown activation."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     layers: list[nn.Module] = []
     for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1]):
         layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
@@ -59,12 +63,12 @@ class LocallyLinearTransition(nn.Module):
     all time steps at once outside the time loop.
     """
 
-    def __init__(self, n: int, u_dim: int, bases: int = 16, hidden: int = 64, q0: float = 0.1, floor: float = 1e-6):
+    def __init__(self, n: int, u_dim: int, bases: int = 16, hidden: int = 64, q0: Sequence[float] = (0.1,), floor: float = 1e-6):
         super().__init__()
         self.n, self.u_dim, self.floor = n, u_dim, floor
         self.F = nn.Parameter(torch.eye(n) + 0.1 * torch.randn(bases, n, n))
         self.B = nn.Parameter(0.1 * torch.randn(bases, n, u_dim))
-        self.log_q = nn.Parameter(torch.full((bases, n), q0).log())
+        self.log_q = nn.Parameter(torch.tensor(q0).log().expand(bases, n).clone())
         self.from_z = nn.Linear(n, hidden, bias=False)
         self.from_u = nn.Linear(u_dim, hidden)
         self.mix = nn.Sequential(nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, bases))

@@ -1,8 +1,9 @@
 """Objectives: ways to weigh the squared error of a model against its rate (floor 3).
 
-Every objective is a function of `Terms` = (squared error, rate) and never sees the model. With p(x | z) = N(decoder, σ² I) and n = T·X values
-in a sequence, the distortion is D = squared error/(2σ²) + (n/2) log 2πσ² and the ELBO is -(D + R), all in nats per sequence. Fixed σ, learned
-σ and the Lagrangian differ only in the price they put on squared error; what they learn on the way (σ, λ, moving average, phase) is saved state.
+Every objective is a function of `Terms` = (squared error, rate) and never sees the model. With p(x | z) = N(decoder, σ² I) and
+n = T·X values in a sequence, the distortion is D = squared error/(2σ²) + (n/2) log 2πσ² and the ELBO is -(D + R), all in nats
+per sequence. Fixed σ, learned σ and the Lagrangian differ only in the price they put on squared error; what they learn on the way
+(σ, λ, moving average, phase) is saved state.
 """
 
 import math
@@ -29,12 +30,12 @@ class Report(NamedTuple):
 
 def distortion(squared_error: Tensor, n: int, sigma: Tensor | float) -> Tensor:
     """-log N(x; x̂, σ² I) from the squared error |x - x̂|² over n values: nats."""
-    variance = torch.as_tensor(sigma, dtype=squared_error.dtype, device=squared_error.device) ** 2
-    return squared_error / (2 * variance) + 0.5 * n * torch.log(2 * math.pi * variance)
+    log = torch.log if isinstance(sigma, Tensor) else math.log  # a number stays on the host
+    return squared_error / (2 * sigma**2) + 0.5 * n * log(2 * math.pi * sigma**2)
 
 
 class Objective(nn.Module):
-    """Base class. Calling it with (terms, n) gives a `Report`; while `self.training` it also advances its own state by one step."""
+    """Base class. Calling it with (terms, n) gives a `Report`; while `self.training` it also advances its own state by a step."""
 
     def forward(self, terms: Terms, n: int) -> Report:
         """terms of a batch, n = T·X values per sequence."""
@@ -50,6 +51,12 @@ class Objective(nn.Module):
         return Report(loss, *(v.detach() for v in values))
 
 
+def _check_positive(config, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
+
+
 def _means(terms: Terms, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Batch means of squared error and rate, and the squared error per value."""
     squared_error, rate = terms.squared_error.mean(), terms.rate.mean()
@@ -61,6 +68,9 @@ class ELBOConfig:
     """The ELBO at a fixed observation noise."""
 
     sigma: float = 0.1  # standard deviation of a pixel
+
+    def __post_init__(self):
+        _check_positive(self, "sigma")
 
 
 class ELBO(Objective):
@@ -86,6 +96,9 @@ class LearnedNoiseConfig:
     """The ELBO with a learned observation noise."""
 
     sigma0: float = 0.3  # σ at the start: the standard deviation of the pixels
+
+    def __post_init__(self):
+        _check_positive(self, "sigma0")
 
 
 class LearnedNoise(Objective):
@@ -114,9 +127,17 @@ class AnnealedConfig:
     start: float = 0.01  # KL weight at the first step
     steps: int = 1500  # steps until the weight is 1
 
+    def __post_init__(self):
+        _check_positive(self, "sigma", "steps")
+        if not 0 <= self.start <= 1:
+            raise ValueError(f"start must be between 0 and 1, got {self.start}")
+
 
 class Annealed(Objective):
-    """loss = D + c R, c = min(1, start + (1 - start) i/steps) at step i (Bowman et al. 2016; Karl et al. 2017a print max for min)."""
+    """loss = D + c R with c = min(1, start + (1 - start) i/steps) at step i = 0, 1, …
+
+    Bowman et al. (2016); Karl et al. (2017a), who print max for min.
+    """
 
     def __init__(self, config: AnnealedConfig = AnnealedConfig()):
         super().__init__()
@@ -150,13 +171,19 @@ class ConstrainedConfig:
     damping: bool = False  # REWO: reconstruction only until the constraint first holds, then λ is damped towards 1
     tau: float = 1.0  # τ of the damping
 
+    def __post_init__(self):
+        _check_positive(self, "target_mse", "lambda0", "rate", "rate_after", "tau")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average must be at least 0 and below 1, got {self.average}")
+
 
 class Constrained(Objective):
-    """The Lagrangian R + λ (D - D₀); λ ← λ exp(ν f clip(Ĉ/C₀ - 1, ±1)) with Ĉ a moving average of the squared error per pixel, C₀ its target.
+    """The Lagrangian R + λ (D - D₀); λ ← λ exp(ν f clip(Ĉ/C₀ - 1, ±1)).
 
-    f = 1 is the plain Lagrangian: λ keeps falling until the constraint is active. With `damping` (REWO, Klushyn et al. 2019): no rate in the loss
-    until the constraint first holds; then f = 1 while violated and f = -tanh(τ (1/λ - 1)) while satisfied, which leads λ to 1.
-    The loss is the Lagrangian divided by λ (by 1 where that is meaningless: λ only scales it), so that reconstruction gradients keep their size.
+    Ĉ is a moving average of the squared error per pixel, C₀ its target. f = 1 is the plain Lagrangian: λ keeps falling until the
+    constraint is active. With `damping` (REWO, Klushyn et al. 2019): no rate in the loss until the constraint first holds, and λ
+    stays; from then on f = 1 while it is violated and f = -tanh(τ (1/λ - 1)) while it holds, which leads λ to 1.
+    The loss is the Lagrangian divided by λ, so that reconstruction gradients keep their size.
     """
 
     def __init__(self, config: ConstrainedConfig = ConstrainedConfig()):
@@ -175,9 +202,10 @@ class Constrained(Objective):
         d, d0 = distortion(squared_error, n, sigma), 0.5 * n * (1 + math.log(2 * math.pi * c.target_mse))
         rate_weight = self.held if c.damping else 1.0
         loss = d - d0 + rate_weight * rate / self.lam
-        report = self._report(loss, d, rate, mse, self.lam, self.noise(), self._violation(mse.detach()))
+        violation = self._violation(mse.detach())
+        report = self._report(loss, d, rate, mse, self.lam, self.noise(), violation)
         if self.training:
-            self._advance(mse.detach())
+            self._advance(violation)
         return report
 
     def _violation(self, mse: Tensor) -> Tensor:
@@ -185,10 +213,9 @@ class Constrained(Objective):
         average = torch.where(self.step == 0, mse, self.config.average * self.average + (1 - self.config.average) * mse)
         return average / self.config.target_mse - 1
 
-    def _advance(self, mse: Tensor) -> None:
+    def _advance(self, violation: Tensor) -> None:
         """One step of the moving average, the phase and λ; tensors only, nothing leaves the device."""
         c = self.config
-        violation = self._violation(mse)
         self.held = torch.where(violation < 0, torch.ones_like(self.held), self.held)
         nu = torch.where(self.held > 0, c.rate_after, c.rate)
         if c.damping:

@@ -34,6 +34,9 @@ class PendulumConfig:
         for name in ("friction", "max_torque", "max_velocity"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("substeps", "image_size"):
+            if getattr(self, name) != int(getattr(self, name)):
+                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)}")
 
 
 class SequenceData(NamedTuple):
@@ -134,7 +137,14 @@ def make_sequences(n: int, length: int, generator: torch.Generator, config: Pend
     return SequenceData(render(states[..., 0], config).to(dtype), u.to(dtype), states.to(dtype))
 
 
-def make_splits(seed: int = 0, n: int = 500, length: int = 15, config: PendulumConfig = PendulumConfig(), n_test: int = 500, dtype=torch.float32) -> Splits:
-    """Train (n), validation (n_test) and test (n_test) sequences, drawn one after the other from one seeded generator."""
-    generator = torch.Generator().manual_seed(seed)
-    return Splits(*(make_sequences(size, length, generator, config, dtype) for size in (n, n_test, n_test)))
+def split_generator(seed: int, split: int) -> torch.Generator:
+    """One random stream per data set and split, so that the size of one split does not change another."""
+    return torch.Generator().manual_seed(10 * seed + split)
+
+
+def make_splits(
+    seed: int = 0, n: int = 500, length: int = 15, config: PendulumConfig = PendulumConfig(), n_test: int = 500, dtype=torch.float32
+) -> Splits:
+    """Train (n), validation (n_test) and test (n_test) sequences, each from its own seeded generator."""
+    sizes = (n, n_test, n_test)
+    return Splits(*(make_sequences(size, length, split_generator(seed, i), config, dtype) for i, size in enumerate(sizes)))

@@ -1,7 +1,8 @@
 """The same pendulum data made from Gymnasium's Pendulum-v1 frames (floor 1; extra `[gym]`).
 
-Physics and pixels are Gymnasium's; this file only draws starts and torques, and crops. Its physics differ from ours: a rod instead of
-a point mass, φ̈ = 3g/(2l) sin φ + 3u/(m l²) with g = 10, no friction, Δt = 0.05 s, semi-implicit Euler, and |φ̇| clipped at 8 rad/s.
+Physics and pixels are Gymnasium's; this file only draws starts and torques, and crops. Its physics differ from ours: a rod
+instead of a point mass, φ̈ = 3g/(2l) sin φ + 3u/(m l²) with g = 10, no friction, Δt = 0.05 s, semi-implicit Euler, and |φ̇|
+clipped at 8 rad/s.
 The conventions agree: φ = 0 is upright, counter-clockwise positive, u_t acts between t and t+1, and angles are not wrapped.
 
 Rendering is slow (a few hundred frames a second), so the frames are kept in a cache folder.
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .pendulum import SequenceData, Splits
+from .pendulum import SequenceData, Splits, split_generator
 
 IMAGE_SIZE = 16  # pixels a side
 CROP = slice(114, 386)  # of 500: ±1.2 rod lengths around the axle, and 272 = 16 · 17
@@ -36,7 +37,9 @@ def make_gym_sequences(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> SequenceData:
-    """n random sequences of Pendulum-v1: φ₁ ~ U(-π, π), φ̇₁ ~ U(±max_velocity), u_t ~ U(±2), as `pendulum.make_sequences` draws ours.
+    """n random sequences of Pendulum-v1: φ₁ ~ U(-π, π), φ̇₁ ~ U(±max_velocity), u_t ~ U(±2).
+
+    The parallel of `pendulum.make_sequences`.
 
     Args:
         n, length: number of sequences, and frames in each.
@@ -46,7 +49,8 @@ def make_gym_sequences(
         cache_dir: folder of the frames; None is the user's cache folder (`default_cache_dir`).
         progress: show a progress bar while rendering.
     Returns:
-        `SequenceData`: x [n, length, 256] in [0, 1], the rod bright on dark; u [n, length, 1] in N·m; state [n, length, 2] = (φ, φ̇).
+        `SequenceData`: x [n, length, 256] in [0, 1], the rod bright on dark; u [n, length, 1] in N·m;
+        state [n, length, 2] = (φ, φ̇).
     Raises:
         ValueError: n or length below 1, or max_velocity outside 0..8.
         ImportError: Gymnasium or pygame is not installed.
@@ -77,9 +81,13 @@ def make_gym_splits(
     cache_dir: str | Path | None = None,
     progress: bool = True,
 ) -> Splits:
-    """Train (n), validation (n_test) and test (n_test) sequences of Pendulum-v1, as `pendulum.make_splits`; arguments and errors as `make_gym_sequences`."""
-    generator = torch.Generator().manual_seed(seed)
-    return Splits(*(make_gym_sequences(size, length, generator, max_velocity, dtype, cache_dir, progress) for size in (n, n_test, n_test)))
+    """Train (n), validation (n_test) and test (n_test) sequences of Pendulum-v1, the parallel of `pendulum.make_splits`.
+
+    Arguments and errors as `make_gym_sequences`; each split is drawn from its own seeded generator.
+    """
+    settings = (max_velocity, dtype, cache_dir, progress)
+    sizes = (n, n_test, n_test)
+    return Splits(*(make_gym_sequences(size, length, split_generator(seed, i), *settings) for i, size in enumerate(sizes)))
 
 
 def default_cache_dir() -> Path:
@@ -89,7 +97,7 @@ def default_cache_dir() -> Path:
 
 @contextlib.contextmanager
 def _pendulum():
-    """The bare environment, without wrappers and without a display, and the versions that made it; the process is left as it was."""
+    """The bare environment, without wrappers or display, and the versions that made it; leaves the process as it was."""
     hidden = {"SDL_VIDEODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
     before = {name: os.environ.get(name) for name in hidden}
     os.environ.update(hidden)
@@ -125,8 +133,9 @@ def _rollout(env, state1: np.ndarray, u: np.ndarray) -> np.ndarray:
 def _frame(env, phi: float) -> np.ndarray:
     """One image at angle φ: [256] float32 in [0, 1], 1 where a pixel is all rod.
 
-    Two traps: the environment draws the last torque as an arrow into the image (the pixels would tell u), so `last_u` is cleared; and
-    its full frame shrinks the rod to a blob, so the frame is cropped to the rod's reach before each 17×17 block is averaged.
+    Two traps: the environment draws the last torque as an arrow into the image (the pixels would tell u), so `last_u` is
+    cleared; and its full frame shrinks the rod to a blob, so the frame is cropped to the rod's reach before each 17×17 block
+    is averaged.
     """
     env.state, env.last_u = np.array([phi, 0.0]), None
     green = env.render()[CROP, CROP, 1].astype(np.float32)
@@ -163,7 +172,10 @@ def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _save(path: Path, frames: np.ndarray) -> None:
-    """Write under a temporary name, then rename: a reader meets a whole file or none. A cache that cannot be written is only a warning."""
+    """Write under a temporary name, then rename: a reader meets a whole file or none.
+
+    The frames themselves are good, so a cache that cannot be written is only a warning.
+    """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +185,8 @@ def _save(path: Path, frames: np.ndarray) -> None:
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        warnings.warn(f"the rendered frames could not be kept in {path.parent}, so they will be rendered again: {error}", stacklevel=2)
+        message = f"the rendered frames could not be kept in {path.parent}, so they will be rendered again: {error}"
+        warnings.warn(message, stacklevel=2)
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """The one interface of every sequential model, and the checks at its door."""
 
 import math
-from typing import NamedTuple, Optional
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def log_normal(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
 class SequentialModel(nn.Module):
     """Base class: sizes, the prior z_1 ~ N(0, I), the locally linear transition, open-loop prediction and the checks at the door."""
 
-    def __init__(self, x_dim: int, u_dim: int, z_dim: int, bases: int, mix_hidden: int, q0: float):
+    def __init__(self, x_dim: int, u_dim: int, z_dim: int, bases: int, mix_hidden: int, q0: Sequence[float]):
         super().__init__()
         self.x_dim, self.u_dim, self.z_dim = x_dim, u_dim, z_dim
         self.transition = LocallyLinearTransition(z_dim, u_dim, bases, mix_hidden, q0)
@@ -46,11 +47,11 @@ class SequentialModel(nn.Module):
         if x.device.type == "cpu" and not (torch.isfinite(x).all() and torch.isfinite(u).all()):
             raise ValueError("x and u must be finite, got NaN or infinity")
 
-    def noise(self, like: Tensor, *shape: int, generator: Optional[torch.Generator]) -> Tensor:
+    def noise(self, like: Tensor, *shape: int, generator: torch.Generator | None) -> Tensor:
         """Standard normal numbers on the device and in the type of `like`."""
         return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
 
-    def predict(self, z1: Tensor, u: Tensor, sample: bool = False, generator: Optional[torch.Generator] = None) -> Tensor:
+    def predict(self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Open loop: the path that starts at z1 [B, Z] under u [B, T, U] -> [B, T, Z], z_1 included (u_T is not used).
 
         With `sample`, draws from the transition; without, follows its mean.

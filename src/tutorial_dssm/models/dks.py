@@ -1,7 +1,6 @@
 """Deep Kalman smoother (Krishnan et al. 2015, 2017): the posterior is a backward recurrent network that meets the previous state."""
 
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +16,14 @@ class DKSConfig:
     x_dim: int = 256  # size of an observation
     u_dim: int = 1  # size of a control
     z_dim: int = 3  # state z_t
+    seen: int = 2  # its first coordinates, which the decoder sees: what one frame shows
     hidden: int = 128  # width of the two hidden layers of encoder and decoder, and of the recurrent network
     bases: int = 16  # base matrices of the locally linear transition
     mix_hidden: int = 64  # width of the network that mixes them
-    q0: float = 1.7  # transition noise variance at the start
+    q0_seen: float = 1.7  # transition noise variance at the start, of the seen coordinates
+    q0_hidden: float = 0.1  # and of the others: what a frame does not show starts as slow
     var0: float = 0.1  # variance of q(z_t | z_{t-1}, …) at the start
+    gain: float = 0.1  # head gain
     activation: str = "relu"  # of encoder and decoder
 
 
@@ -34,42 +36,48 @@ class DKS(SequentialModel):
 
     def __init__(self, config: DKSConfig = DKSConfig()):
         c = config
-        super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, c.q0)
+        super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, [c.q0_seen] * c.seen + [c.q0_hidden] * (c.z_dim - c.seen))
         self.config = config
         self.encoder = mlp([c.x_dim, c.hidden, c.hidden], c.activation)
-        self.decoder = mlp([c.z_dim, c.hidden, c.hidden, c.x_dim], c.activation)
+        self.decoder = mlp([c.seen, c.hidden, c.hidden, c.x_dim], c.activation)
         self.gru = nn.GRU(c.hidden + c.u_dim, c.hidden, batch_first=True)
         self.from_z = nn.Linear(c.z_dim, c.hidden, bias=False)
         self.from_u = nn.Linear(c.u_dim, c.hidden)
         self.head = GaussianHead(c.hidden, c.z_dim, c.var0)
+        self.linear = nn.Linear(c.x_dim, c.z_dim, bias=False)
+        with torch.no_grad():
+            self.head.linear.weight[: c.z_dim] *= c.gain
 
     def _posterior(self, x: Tensor, u: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Ancestral pass: conditional means, variances and the path they lead to, each [B, T, Z]; zero noise gives the mean path."""
         features = torch.cat([self.encoder(x), u], -1)
         summary = self.gru(features.flip(1))[0].flip(1)  # [B, T, hidden], sees t … T
         from_u = self.from_u(u[:, :-1])  # u_{t-1}, for t = 2 … T
+        linear = self.linear(x)
         mean, var = self.head(summary[:, 0])
+        mean = mean + linear[:, 0]
         z = mean + var.sqrt() * noise[:, 0]
         means, variances, path = [mean], [var], [z]
         for t in range(1, x.shape[1]):
             h = 0.5 * (torch.tanh(self.from_z(z) + from_u[:, t - 1]) + summary[:, t])
             mean, var = self.head(h)
+            mean = mean + linear[:, t]
             z = mean + var.sqrt() * noise[:, t]
             means.append(mean), variances.append(var), path.append(z)
         return torch.stack(means, 1), torch.stack(variances, 1), torch.stack(path, 1)
 
-    def infer(self, x: Tensor, u: Tensor, generator: Optional[torch.Generator] = None) -> Posterior:
+    def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Posterior:
         """The path of means (each step conditioned on the mean before it), one draw, and the conditional variances along the mean path."""
         self.check(x, u)
         noise = self.noise(x, *x.shape[:2], self.z_dim, generator=generator)
         mean, var, _ = self._posterior(x, u, torch.zeros_like(noise))
         return Posterior(mean, self._posterior(x, u, noise)[2], var)
 
-    def terms(self, x: Tensor, u: Tensor, generator: Optional[torch.Generator] = None) -> Terms:
+    def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Terms:
         """Squared error at a draw of the path; the rate sums T KL divergences, each in closed form given the draw of the step before."""
         self.check(x, u)
         mean, var, z = self._posterior(x, u, self.noise(x, *x.shape[:2], self.z_dim, generator=generator))
-        squared_error = ((x - self.decoder(z)) ** 2).sum((1, 2))
+        squared_error = ((x - self.decode(z)) ** 2).sum((1, 2))
         prior_mean, prior_var = self.transition(z[:, :-1], u[:, :-1])
         prior_mean = torch.cat([torch.zeros_like(z[:, :1]), prior_mean], 1)  # p(z_1) = N(0, I)
         prior_var = torch.cat([torch.ones_like(z[:, :1]), prior_var], 1)
@@ -78,4 +86,4 @@ class DKS(SequentialModel):
 
     def decode(self, z: Tensor) -> Tensor:
         """Mean image of the state. z [..., Z] -> [..., X]."""
-        return self.decoder(z)
+        return self.decoder(z[..., : self.config.seen])

@@ -1,7 +1,6 @@
 """Extended Kalman VAE (Klushyn et al. 2021): an encoder finds a_t in each frame, extended Kalman smoothing finds the state z_t behind them."""
 
 from dataclasses import dataclass
-from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,8 @@ class EKVAEConfig:
     hidden: int = 128  # width of the two hidden layers of encoder and decoder
     bases: int = 16  # base matrices of the locally linear transition
     mix_hidden: int = 64  # width of the network that mixes them
-    q0: float = 1.7  # transition noise variance at the start: large, so that the dynamics do not press before the ring stands
+    q0_seen: float = 1.7  # transition noise variance at the start, of the coordinates that a_t sees: large, so that the ring can form
+    q0_hidden: float = 1.7  # and of the others
     r0: float = 0.37  # variance of a_t given z_t at the start
     var0: float = 0.1  # variance of q(a_t | x_t) at the start
     activation: str = "relu"  # of encoder and decoder
@@ -36,7 +36,7 @@ class EKVAE(SequentialModel):
 
     def __init__(self, config: EKVAEConfig = EKVAEConfig()):
         c = config
-        super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, c.q0)
+        super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, [c.q0_seen] * c.a_dim + [c.q0_hidden] * (c.z_dim - c.a_dim))
         self.config = config
         self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation)
         self.decoder = mlp([c.a_dim, c.hidden, c.hidden, c.x_dim], c.activation)
@@ -57,7 +57,7 @@ class EKVAE(SequentialModel):
         """Diagonal of R [A]."""
         return self.log_r.exp() + 1e-6
 
-    def infer(self, x: Tensor, u: Tensor, generator: Optional[torch.Generator] = None) -> Posterior:
+    def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Posterior:
         """Smoothed means and variances from the mean of q(a | x), and one joint draw. x [B, T, X], u [B, T, U]."""
         self.check(x, u)
         a, _ = self.encoder(x)
@@ -66,7 +66,7 @@ class EKVAE(SequentialModel):
         draw = kalman.sample_joint(filtered, self.noise(x, *smoothed.mean.shape, generator=generator), validate=False)
         return Posterior(smoothed.mean, draw.z, smoothed.cov.diagonal(dim1=-2, dim2=-1))
 
-    def terms(self, x: Tensor, u: Tensor, generator: Optional[torch.Generator] = None) -> Terms:
+    def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Terms:
         """Squared error at a ~ q(a | x); rate = log q(a|x) + log q(z|a) - log p(a|z) - log p(z), a valid bound whatever the linearisation."""
         self.check(x, u)
         B, T, _ = x.shape

@@ -1,0 +1,54 @@
+"""Fair timing on a busy machine: candidates take turns, medians are taken, ratios are quoted."""
+
+import gc
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+
+def interleave(candidates: dict[str, Callable[[], object]], rounds: int, warmup: int = 2, at_most: float = 60.0) -> dict[str, float]:
+    """Median seconds of each candidate. In every round each one runs once, so that a burst of other load hits all of them alike.
+
+    Stops early after `at_most` seconds, but not before three rounds.
+    """
+    for run in candidates.values():
+        for _ in range(warmup):
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    gc.collect()
+    gc.disable()
+    end = time.perf_counter() + at_most
+    for i in range(rounds):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+        gc.collect()
+        if i >= 2 and time.perf_counter() > end:
+            break
+    gc.enable()
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def peak_memory() -> float:
+    """The largest resident size of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1024)
+
+
+def report(rows: list[dict], as_json: bool) -> None:
+    """Print rows (dicts with the same keys) as JSON, or as a Markdown table."""
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+    for row in rows:
+        print("| " + " | ".join(_show(row.get(key)) for key in columns) + " |")
+
+
+def _show(value) -> str:
+    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

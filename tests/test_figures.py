@@ -233,6 +233,7 @@ def test_frames_seen_shows_what_the_model_says_after_each_frame(rng):
     assert np.allclose(curve.lines[0].get_ydata(), ((predicted[2] - observed) ** 2).mean(1))
     assert np.allclose(curve.lines[0].get_xdata(), 0.5 * np.arange(T)) and curve.get_xlabel() == "time (s)"
     assert "seen: 4 frames" in animation._fig.texts[0].get_text()
+    assert 'alt="a text"' in figures.player(animation, "a text")
 
 
 @pytest.fixture(scope="module")

@@ -486,7 +486,7 @@ def frames_seen(observed, predicted, seen: Sequence[int], dt: float = DT) -> Fun
     figure = _figure(7, 2.9, dpi=80, layout=None)
     rows = []
     for top, name, frames in ((0.80, "observed", observed), (0.62, "model", predicted[0])):
-        axis = figure.add_axes((0.1, top, 0.88, 0.13))
+        axis = figure.add_axes((0.13, top, 0.85, 0.13))
         rows.append(
             [
                 axis.imshow(f, cmap="gray", vmin=0, vmax=1, extent=(k - 0.47, k + 0.47, -0.47, 0.47), interpolation="nearest")
@@ -497,14 +497,14 @@ def frames_seen(observed, predicted, seen: Sequence[int], dt: float = DT) -> Fun
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axis.spines[:].set_visible(False)
     (underline,) = axis.plot([], [], color=CYCLE[1], lw=4, clip_on=False, solid_capstyle="butt")
-    axis = figure.add_axes((0.1, 0.17, 0.88, 0.4))
+    axis = figure.add_axes((0.13, 0.17, 0.85, 0.4))
     axis.set(xlim=(-0.5 * dt, (steps - 0.5) * dt), ylim=(0.5 * error.min(), 2 * error.max()), yscale="log", xlabel="time (s)")
     axis.set_ylabel("squared error\nper pixel", fontsize=8)
     axis.tick_params(labelsize=8)
     _plain_log(axis.yaxis)
     _plain(axis)
     (curve,) = axis.plot(time, error[0], "o-", color=CYCLE[0], ms=3, lw=1.3)
-    label = figure.text(0.1, 0.95, "", fontsize=9)
+    label = figure.text(0.13, 0.95, "", fontsize=9)
 
     def draw(k: int):
         for image, frame in zip(rows[1], predicted[k]):

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
+from .figures import _plain_log
 from .figures_filtering import BLACK, BLUE, CYCLE, DPI, ORANGE, RED, SKY
 from .training import METRICS
 
@@ -40,11 +41,13 @@ def plane(curve, points: Mapping[str, tuple[float, float]], totals: Sequence[flo
     axis.fill_between(d, 0, r, color="0.93", lw=0)
     axis.plot(d, r, color=BLACK, lw=1.8, label="least rate for each distortion")
     for k, total in enumerate(totals):
-        axis.plot(d, total - d, color="0.55", lw=1, ls="--", label="equal ELBO" if k == 0 else None)
+        axis.plot(
+            d, np.where(total - d >= 0, total - d, np.nan), color="0.4", lw=1, ls="--", label="equal ELBO" if k == 0 else None
+        )
     for (name, (x, y)), colour, marker in zip(points.items(), CYCLE, "osD^v"):
         axis.plot(x, y, marker, color=colour, ms=8, mec="white", label=name)
     axis.set(xlabel="distortion D (nats)", ylabel=RATE, xlim=xlim or (d.min(), d.max()), ylim=ylim or (0, r.max()))
-    axis.text(0.06, 0.06, "no model can be here", transform=axis.transAxes, fontsize=9, color="0.35")
+    axis.text(0.06, 0.06, "no linear model can be here", transform=axis.transAxes, fontsize=9, color="0.35")
     axis.legend(fontsize=8, loc="upper right")
     _plain(axis)
     return figure
@@ -140,36 +143,32 @@ def objectives_on_the_toy(curve, paths: Mapping[str, np.ndarray], goal: float) -
 
     curve (error [M], rate [M]); paths {name: rows (error, rate, σ in force) [steps, 3]}; goal: σ/√λ of the constrained optimum.
     """
-    figure = _figure(7, 3.4)
+    figure = _figure(7, 3.6)
     left, right = figure.subplots(1, 2)
     error, rate = (_array(v) for v in curve)
     left.fill_between(error, 1e-3, rate, color="0.93", lw=0)
-    left.plot(error, rate, color=BLACK, lw=1.6, label="least rate")
+    left.plot(error, rate, color=BLACK, lw=1.6)
+    ends = []
     for (name, path), colour, marker in zip(paths.items(), CYCLE, "osD^v"):
         path = _array(path)
-        smooth = np.exp(
-            np.apply_along_axis(lambda v: np.convolve(np.pad(np.log(v), 10, "edge"), np.ones(21) / 21, "valid"), 0, path)
-        )
-        left.plot(smooth[:, 0], smooth[:, 1], color=colour, lw=1.1, alpha=0.8)
-        left.plot(*path[-200:, :2].mean(0), marker, color=colour, ms=8, mec="white", label=name, zorder=3)
-        right.plot(path[:, 2], color=colour, lw=1.4)
-    right.axhline(goal, color=BLACK, lw=1, ls="--")
-    right.annotate(
-        "constrained optimum, analytic",
-        (0.98, goal),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-    )
+        log = np.pad(np.log(path[:, :2]), ((10, 10), (0, 0)), "edge")
+        smooth = np.exp(np.stack([np.convolve(v, np.ones(21) / 21, "valid") for v in log.T]))
+        left.plot(*smooth, color=colour, lw=1.1, alpha=0.8)
+        ends.append(path[-200:, :2].mean(0))
+        left.plot(*ends[-1], marker, color=colour, ms=8, mec="white", zorder=3)
+        right.plot(path[:, 2], marker + "-", color=colour, lw=1.4, ms=5, markevery=(0, len(path) // 5), label=name)
+    right.axhline(goal, color=BLACK, lw=1, ls="--", label="constrained, analytic")
+    left.set(xscale="log", yscale="log", xlabel=ERROR, ylabel=RATE)
     left.set(
-        xscale="log", yscale="log", xlabel=ERROR, ylabel=RATE, ylim=(0.3, 2 * rate.max()), xlim=(error.min(), 1.1 * error.max())
+        xlim=(0.6 * min(e for e, _ in ends), 1.02 * error.max()),
+        ylim=(0.4 * min(r for _, r in ends), 2.2 * max(r for _, r in ends)),
     )
-    right.set(yscale="log", xlabel="step", ylabel="noise in force, σ or σ/√λ")
-    left.legend(fontsize=8, loc="lower left")
+    right.set(yscale="log", xlabel="step", ylabel="noise in force")
     for axis in (left, right):
         _plain(axis)
+        _plain_log(axis.yaxis)
+    handles, names = right.get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, ncols=3, loc="outside lower center", frameon=False)
     return figure
 
 
@@ -191,6 +190,7 @@ def training_curves(
             axis.plot(history[:, 0], history[:, 1 + METRICS.index(column)], color=colour, lw=1.3, label=name)
         if column not in ("distortion", "constraint"):
             axis.set_yscale("log")
+            _plain_log(axis.yaxis)
         if levels and column in levels:
             axis.axhline(levels[column], color="0.4", lw=1, ls="--")
         axis.set_title(labels[column], fontsize=9)
@@ -208,7 +208,8 @@ def noise_against_error(history, root_mean_square: str = "√(squared error per 
     axis = figure.subplots()
     axis.plot(history[:, 0], np.sqrt(history[:, 1 + METRICS.index("mse")]), color=ORANGE, lw=2.4, label=root_mean_square)
     axis.plot(history[:, 0], history[:, 1 + METRICS.index("sigma")], color=BLUE, lw=1.4, label="learned noise σ")
-    axis.set(xlabel="step", ylabel="grey levels (black 0, white 1)", yscale="log")
+    axis.set(xlabel="step", ylabel="grey values (black 0, white 1)", yscale="log")
+    _plain_log(axis.yaxis)
     axis.legend(fontsize=9)
     _plain(axis)
     return figure
@@ -225,6 +226,7 @@ def multiplier(lam, error, target: float, optimum: float | None = None) -> Figur
     right.plot(_array(error) / target, color=ORANGE, lw=0.7, label="each batch")
     right.axhline(1, color=BLACK, lw=1, ls="--", label="target")
     left.set(xlabel="step", ylabel="λ", yscale="log")
+    _plain_log(left.yaxis)
     right.set(xlabel="step", ylabel="squared error / target", yscale="log")
     right.legend(fontsize=8)
     for axis in (left, right):

@@ -49,7 +49,19 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
         for output in cell.outputs:
             output.get("metadata", {}).pop("execution", None)
+        cell.outputs = with_whole_streams(cell.outputs)
     return notebook
+
+
+def with_whole_streams(outputs: list) -> list:
+    """Printed text arrives in pieces that depend on timing: join neighbouring pieces."""
+    joined: list = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream" and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def machine_paths(notebook: nbformat.NotebookNode) -> list[str]:

@@ -267,10 +267,22 @@ def linear_dks(sigma, scale=1.0, seed=0):
     t = model.transition
     q = (t.log_q[0].exp() + t.floor).detach()
     model.encoder, model.head = nn.Identity(), Recall()
-    model.gru = BackwardInformation(t.F[0].diagonal().detach(), t.B[0, :, 0].detach(), q, D, d, sigma, scale)
+    information = BackwardInformation(t.F[0].diagonal().detach(), t.B[0, :, 0].detach(), q, D, d, sigma, scale)
+    model._summary = lambda x, u: information(torch.cat([x, u], -1).flip(1))[0].flip(1)
     with torch.no_grad():
         model.from_z.weight.copy_(Recall.epsilon * torch.eye(8, 2))
     return model, D, d
+
+
+@pytest.mark.parametrize("T", [1, 6])
+def test_dks_summary_is_its_gru_run_backwards(T):
+    """Values and gradients: the loop is written out for speed only."""
+    model, x, u = make("dks", 0), normal(3, T, 5, seed=1), normal(3, T, 1, seed=2)
+    outputs = [model._summary(x, u), model.gru(torch.cat([model.encoder(x), u], -1).flip(1))[0].flip(1)]
+    parameters = [*model.encoder.parameters(), *model.gru.parameters()]
+    ours, reference = ([out, *torch.autograd.grad((out * normal(*out.shape, seed=3)).sum(), parameters)] for out in outputs)
+    for mine, theirs in zip(ours, reference):
+        assert torch.allclose(mine, theirs, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.6])

@@ -5,10 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.neighbors import KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from .models.base import SequentialModel
@@ -73,11 +69,22 @@ def linear_r2(z: Tensor, state: Tensor) -> StateR2:
 
 
 def knn_r2(z: Tensor, state: Tensor, neighbours: int = 10, folds: int = 5) -> StateR2:
-    """R² of k-nearest-neighbour regression on standardised z, cross-validated with whole sequences left out."""
-    y, features = state_targets(state), z.flatten(0, 1).double().cpu().numpy()
-    groups = np.repeat(np.arange(z.shape[0]), z.shape[1])
-    regressor = make_pipeline(StandardScaler(), KNeighborsRegressor(neighbours))
-    return _r2(y, cross_val_predict(regressor, features, y, groups=groups, cv=GroupKFold(folds)))
+    """R² of k-nearest-neighbour regression from standardised z [N, T, Z], cross-validated with whole sequences left out.
+
+    ValueError when there are fewer than `folds` sequences.
+    """
+    N, T = z.shape[:2]
+    if folds > N:
+        raise ValueError(f"need at least {folds} sequences for {folds} folds, got {N}")
+    y, features = state_targets(state), z.flatten(0, 1).double().cpu()
+    features = (features - features.mean(0)) / features.std(0).clamp(min=1e-12)
+    fold = (torch.arange(N) * folds // N).repeat_interleave(T)  # neighbouring sequences, so that the parts follow one another
+    predictions = []
+    for i in range(folds):
+        distance = torch.cdist(features[fold == i], features[fold != i])
+        nearest = distance.topk(neighbours, largest=False).indices
+        predictions.append(y[(fold != i).numpy()][nearest].mean(1))
+    return _r2(y, np.concatenate(predictions))
 
 
 @torch.no_grad()
@@ -115,7 +122,7 @@ def evaluate(model: SequentialModel, sigma: Tensor | float, data: SequenceData, 
     sigma is the noise at which D is taken (`objective.noise()`). D and R are one-draw estimates, averaged over the N sequences.
     """
     model.eval()
-    sigma = float(torch.as_tensor(sigma).detach())
+    sigma = float(sigma.detach() if isinstance(sigma, Tensor) else sigma)
     generator = torch.Generator(device=data.x.device).manual_seed(seed)
     mean = model.infer(data.x, data.u, generator).mean
     terms = model.terms(data.x, data.u, generator)

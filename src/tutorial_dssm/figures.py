@@ -192,34 +192,34 @@ def latent_over_training(snapshots, steps, state, history, columns: int = 6) -> 
     return figure
 
 
-def prediction(observed, predicted: Mapping[str, np.ndarray], dt: float = DT, error: bool = False, first: float = 0.0) -> Figure:
+def prediction(
+    observed, predicted: Mapping[str, np.ndarray], dt: float = DT, error: bool = False, first: float = 0.0, name: str = "observed"
+) -> Figure:
     """Rows of frames over time: the observed ones above the predicted ones, and with `error` the squared error per pixel below.
 
-    observed [T, S, S] (or [T, S²]) in [0, 1]; predicted {row name: frames of the same shape}; `first` is the time of the first
-    frame, in s.
+    observed [T, S, S] (or [T, S²]) in [0, 1], in a row called `name`; predicted {row name: frames of the same shape}; `first` is
+    the time of the first frame, in s.
     """
-    rows = {"observed": observed, **predicted}
-    rows = {name: frames if frames.ndim == 3 else as_images(frames) for name, frames in ((n, _array(f)) for n, f in rows.items())}
-    steps = len(rows["observed"])
-    for name, frames in rows.items():
-        if frames.shape != rows["observed"].shape:
-            raise ValueError(
-                f"row {name!r} must have the shape of the observed, {list(rows['observed'].shape)}, got {list(frames.shape)}"
-            )
+    truth = as_images(observed) if _array(observed).ndim == 2 else _array(observed)
+    rows, steps = {name: truth}, len(truth)
+    for key, frames in predicted.items():
+        rows[key] = as_images(frames) if _array(frames).ndim == 2 else _array(frames)
+        if rows[key].shape != truth.shape:
+            raise ValueError(f"row {key!r} must have the shape of the observed, {list(truth.shape)}, got {list(rows[key].shape)}")
     row_height = 6.3 / steps
     heights = [row_height + 0.06] * len(rows) + [1.1] * error
     figure = _figure(7, sum(heights) + 0.45)
     axes = figure.subplots(len(heights), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
-    for axis, (name, frames) in zip(axes, rows.items()):
+    for axis, (key, frames) in zip(axes, rows.items()):
         for k, frame in enumerate(frames):
             axis.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=(k - 0.47, k + 0.47, -0.47, 0.47), interpolation="nearest")
         axis.set(xlim=(-0.5, steps - 0.5), ylim=(-0.5, 0.5), aspect="auto" if error else "equal", yticks=[])
-        axis.set_ylabel(name.replace(" ", "\n"), rotation=0, ha="right", va="center", fontsize=9)
+        axis.set_ylabel(key.replace(" ", "\n"), rotation=0, ha="right", va="center", fontsize=9)
         axis.tick_params(bottom=False)
         axis.spines[:].set_visible(False)
     if error:
-        for colour, (name, frames) in zip(CYCLE, list(rows.items())[1:]):
-            axes[-1].plot(((frames - rows["observed"]) ** 2).mean((1, 2)), "o-", color=colour, ms=3, lw=1.3, label=name)
+        for colour, (key, frames) in zip(CYCLE, list(rows.items())[1:]):
+            axes[-1].plot(((frames - truth) ** 2).mean((1, 2)), "o-", color=colour, ms=3, lw=1.3, label=key)
         axes[-1].set(yscale="log")
         axes[-1].set_ylabel("squared error\nper pixel", fontsize=8)
         axes[-1].tick_params(labelsize=8)
@@ -412,12 +412,14 @@ def results_table_figure(rows: Sequence[Mapping], measures: Sequence[str] = ("r2
             axis.set_xlim(min(-0.03, axis.get_xlim()[0]), 1.03)
         else:
             axis.set_xscale("log")
+            _plain_log(axis.xaxis)
         axis.set_xlabel(labels.get(measure, measure), fontsize=9)
         axis.tick_params(labelsize=8)
         axis.grid(axis="x", color="0.92")
         axis.set_axisbelow(True)
         _plain(axis)
     axes[0].set_yticks(range(len(runs)), runs, fontsize=9)
+    figure.get_layout_engine().set(wspace=0.06)
     axes[0].set_ylim(len(runs) - 0.5, -0.5)
     return figure
 

@@ -15,17 +15,17 @@ from .models.base import Terms
 class RatePoint(NamedTuple):
     """The least rate for a squared error, of a Gaussian source with a given covariance."""
 
-    level: float  # water level θ: the variance of what is left out; also the noise σ² at which this point has the highest ELBO
+    level: float  # water level ℓ: the variance of what is left out; also the noise σ² at which this point has the highest ELBO
     squared_error: float  # expected |x - x̂|², summed over coordinates
     rate: float  # nats
     active: int  # components above the water, the latent directions in use
 
 
 def water_fill(variances: Tensor, level: float, k: int | None = None) -> RatePoint:
-    """Reverse water-filling: component i keeps the error min(θ, s_i) and costs max(0, ½ log s_i/θ) nats.
+    """Reverse water-filling: component i keeps the error min(ℓ, s_i) and costs max(0, ½ log s_i/ℓ) nats.
 
-    variances [n], the eigenvalues s_i of the covariance; level θ > 0. With `k` only the k largest components can be encoded, the
-    rest keep their error s_i. Cover & Thomas (2006), theorem 10.3.3. ValueError for another shape, a negative variance, θ <= 0.
+    variances [n], the eigenvalues s_i of the covariance; level ℓ > 0. With `k` only the k largest components can be encoded, the
+    rest keep their error s_i. Cover & Thomas (2006), theorem 10.3.3. ValueError for another shape, a negative variance, ℓ <= 0.
     """
     kept, lost = _sorted(variances, k)
     if not level > 0:
@@ -36,7 +36,7 @@ def water_fill(variances: Tensor, level: float, k: int | None = None) -> RatePoi
 
 
 def water_level(variances: Tensor, squared_error: float, k: int | None = None) -> float:
-    """The level θ at which `water_fill` leaves this squared error. ValueError when no level does."""
+    """The level ℓ at which `water_fill` leaves this squared error. ValueError when no level does."""
     kept, lost = _sorted(variances, k)
     total = float(kept.sum() + lost)
     if not float(lost) < squared_error < total:

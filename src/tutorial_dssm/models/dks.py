@@ -48,21 +48,40 @@ class DKS(SequentialModel):
         with torch.no_grad():
             self.head.linear.weight[: c.z_dim] *= c.gain
 
+    def _summary(self, x: Tensor, u: Tensor) -> Tensor:
+        """What the frames and controls from t on say, for every t: [B, T, hidden].
+
+        The same as `self.gru` run backwards over `cat(self.encoder(x), u)`, in less time on a CPU: the encoder's last layer and the GRU's input layer
+        are both linear, so that one matrix does the work of both.
+        """
+        *body, last = self.encoder
+        (W, V, b, c), H = self.gru.parameters(), self.gru.hidden_size  # of the input and of the state; rows: reset, keep, new
+        W_x, W_u = W.split([H, self.u_dim], 1)
+        W, b = torch.cat([W_x @ last.weight, W_u], 1), W_x @ last.bias + b
+        inputs = torch.cat([nn.Sequential(*body)(x), u], -1)
+        gates = nn.functional.linear(inputs, W[: 2 * H], (b + c)[: 2 * H]).unbind(1)
+        news = nn.functional.linear(inputs, W[2 * H :], b[2 * H :]).unbind(1)
+        V_gates, V_new, c_new = V[: 2 * H].t(), V[2 * H :].t(), c[2 * H :]
+        h, path = x.new_zeros(x.shape[0], H), []
+        for gate, new in zip(reversed(gates), reversed(news)):
+            reset, keep = torch.sigmoid(torch.addmm(gate, h, V_gates)).chunk(2, -1)
+            h = torch.lerp(torch.tanh(torch.addcmul(new, reset, torch.addmm(c_new, h, V_new))), h, keep)
+            path.append(h)
+        return torch.stack(path[::-1], 1)
+
     def _posterior(self, x: Tensor, u: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Ancestral pass: conditional means, variances and the path they lead to, each [B, T, Z]; zero noise gives the mean path."""
-        features = torch.cat([self.encoder(x), u], -1)
-        summary = self.gru(features.flip(1))[0].flip(1)  # [B, T, hidden], sees t … T
-        from_u = self.from_u(u[:, :-1])  # u_{t-1}, for t = 2 … T
-        linear = self.linear(x)
-        mean, var = self.head(summary[:, 0])
-        mean = mean + linear[:, 0]
-        z = mean + var.sqrt() * noise[:, 0]
+        summary, linear = self._summary(x, u).unbind(1), self.linear(x).unbind(1)
+        noise, from_u = noise.unbind(1), self.from_u(u[:, :-1]).unbind(1)  # from_u[t - 1] sees the control before z_t
+        mean, var = self.head(summary[0])
+        mean = mean + linear[0]
+        z = mean + var.sqrt() * noise[0]
         means, variances, path = [mean], [var], [z]
         for t in range(1, x.shape[1]):
-            h = 0.5 * (torch.tanh(self.from_z(z) + from_u[:, t - 1]) + summary[:, t])
+            h = 0.5 * (torch.tanh(self.from_z(z) + from_u[t - 1]) + summary[t])
             mean, var = self.head(h)
-            mean = mean + linear[:, t]
-            z = mean + var.sqrt() * noise[:, t]
+            mean = mean + linear[t]
+            z = mean + var.sqrt() * noise[t]
             means.append(mean), variances.append(var), path.append(z)
         return torch.stack(means, 1), torch.stack(variances, 1), torch.stack(path, 1)
 

@@ -1,0 +1,107 @@
+"""One training step (forward, backward, Adam) beside the same model's encoder and decoder alone, and the memory of a training run.
+
+    python benchmarks/training_step.py [--json] [--no-compile] [--no-memory]
+
+A batch is [250, 15, 256], the networks are 2 x 128, everything runs on one thread. The floor is the same step with the latent variables taken
+straight from the encoder: what any autoencoder of this size has to pay. A ratio says what the dynamics cost. "ekvae compiled" is EKVAE with its
+filter step compiled (the first call takes 20 s or more; without a compiler the row is that of the uncompiled step, after a warning).
+The memory is the largest resident size of `python -m tutorial_dssm train ekvae-constrained`, with a few steps only.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import torch
+
+from timing import interleave, report
+from tutorial_dssm.kalman import compiled_filter_step
+from tutorial_dssm.models.dks import DKS, DKSConfig
+from tutorial_dssm.models.ekvae import EKVAE, EKVAEConfig
+from tutorial_dssm.objectives import ConstrainedConfig, make_objective
+from tutorial_dssm.training import Run, TrainingConfig
+
+MODELS = {"ekvae": (EKVAE, EKVAEConfig()), "dks": (DKS, DKSConfig())}
+
+
+def batch(B=250, T=15, X=256):
+    """Random frames x [B, T, X] and controls u [B, T, 1]: the time of a step does not depend on what they show."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(B, T, X, generator=generator), torch.randn(B, T, 1, generator=generator)
+
+
+def training_step(kind, x, u, compiled=False, **sizes):
+    """A function that makes one step of the training that the book uses."""
+    model_class, config = MODELS[kind]
+    torch.manual_seed(0)
+    model = model_class(type(config)(**sizes))
+    if compiled:
+        model.step = compiled_filter_step()
+    run = Run(model, make_objective(ConstrainedConfig()), TrainingConfig(), 0, torch.device("cpu"))
+
+    def step():
+        run.step = 0  # the schedule has an end, the benchmark must not reach it
+        run.train_step(x, u, run.generator)
+
+    return step
+
+
+def floor_step(kind, x, u):
+    """A function that makes one step of the encoder and decoder alone."""
+    model_class, config = MODELS[kind]
+    torch.manual_seed(0)
+    model = model_class(config)
+    optimizer = torch.optim.Adam([*model.encoder.parameters(), *model.decoder.parameters()], 1e-3)
+    latents = next(model.decoder.parameters()).shape[1]
+
+    def step():
+        features = model.encoder(x)
+        features = features if isinstance(features, torch.Tensor) else features[0]  # EKVAE's encoder ends in a mean and a variance
+        loss = ((x - model.decoder(features[..., :latents])) ** 2).sum((1, 2)).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def training_memory() -> float:
+    """Largest resident size in MB of a short run of the command line, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "tutorial_dssm", "train", "ekvae-constrained", "--steps", "20", "--out", f"{folder}/run"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1024)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--no-compile", action="store_true", help="leave out the compiled filter step")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the memory of a training run")
+    parser.add_argument("--rounds", type=int, default=40)
+    options = parser.parse_args()
+    memory = None if options.no_memory else training_memory()  # first, while no compiler has run as a child process
+    torch.set_num_threads(1)
+    x, u = batch()
+    steps = {kind: training_step(kind, x, u) for kind in MODELS}
+    if not options.no_compile:
+        steps["ekvae compiled"] = training_step("ekvae", x, u, compiled=True)
+    floors = {f"{kind} floor": floor_step(kind, x, u) for kind in MODELS}
+    seconds = interleave(steps | floors, options.rounds, warmup=3, at_most=120)
+    rows = []
+    for name in steps:
+        floor = seconds[f"{name.split()[0]} floor"]
+        rows.append({"model": name, "step_ms": 1e3 * seconds[name], "floor_ms": 1e3 * floor, "ratio": seconds[name] / floor})
+    if memory is not None:
+        rows.append({"model": "ekvae-constrained, whole training run", "peak_memory_mb": memory})
+    report(rows, options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """kalman.py against a dense joint Gaussian, statsmodels, a slow textbook filter and finite differences."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother
 
 import oracles
 from oracles import Model, dense_answers, random_covariance, random_model, simulate
+from tutorial_dssm import kalman
 from tutorial_dssm.kalman import backward_chain, extended_kalman_filter, kalman_filter, sample_joint, smooth
+from tutorial_dssm.models.ekvae import EKVAE, EKVAEConfig
 
 f64, f32 = torch.float64, torch.float32
 FILTER = ("filtered_mean", "filtered_cov", "predicted_mean", "predicted_cov", "log_likelihood")
@@ -433,6 +436,44 @@ def test_zero_noise_gives_the_smoothed_mean():
     filtered = kalman_filter(a, *model)
     draw = sample_joint(filtered, torch.zeros(3, 6, 3, dtype=f64))
     torch.testing.assert_close(draw.z, smooth(filtered).mean, rtol=1e-10, atol=1e-10)
+
+
+# --- the compiled filter step -------------------------------------------------------------------------------------------------------------
+
+
+def ekvae_loss_and_gradients(step):
+    torch.manual_seed(0)
+    model = EKVAE(EKVAEConfig(x_dim=4, a_dim=1, z_dim=2, hidden=4, bases=2, mix_hidden=3))
+    model.step = step
+    terms = model.terms(torch.rand(8, 4, 4, generator=seeded(1)), torch.randn(8, 4, 1, generator=seeded(2)), seeded(3))
+    loss = (500 * terms.squared_error + terms.rate).mean()
+    return [loss.detach(), *torch.autograd.grad(loss, model.parameters())]
+
+
+@pytest.mark.slow
+def test_compiled_step_equals_the_plain_one():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compiled = ekvae_loss_and_gradients(kalman.compiled_filter_step())
+    refused = [str(w.message) for w in caught if "could not be compiled" in str(w.message)]
+    if refused:
+        pytest.skip(refused[0])
+    for ours, theirs in zip(compiled, ekvae_loss_and_gradients(kalman.filter_step)):
+        assert error(ours, theirs) < 1e-4
+
+
+def test_without_a_compiler_the_plain_step_runs_after_one_warning(monkeypatch):
+    def broken(function, **options):
+        def call(*arguments):
+            raise RuntimeError("no working C++ compiler found\nand a long story")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.warns(UserWarning, match=r"runs uncompiled \(no working C\+\+ compiler found\)$") as caught:
+        values = ekvae_loss_and_gradients(kalman.compiled_filter_step())
+    assert len(caught) == 1
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(values, ekvae_loss_and_gradients(kalman.filter_step)))
 
 
 # --- the door -----------------------------------------------------------------------------------------------------------------------------

@@ -329,6 +329,7 @@ def test_dks_rate_is_the_kl_given_each_draw():
     model, B, T = make("dks", 1), 20000, 3
     with torch.no_grad():
         model.head.linear.weight *= 3
+        model.transition.log_q.zero_()
     x, u = normal(T, 5, seed=11).expand(B, T, 5), normal(T, 1, seed=12).expand(B, T, 1)
     noise = torch.randn(B, T, 3, generator=generator(9), dtype=torch.float64)
     with torch.no_grad():

@@ -208,7 +208,7 @@ def test_report_is_scalars_of_which_only_the_loss_has_a_gradient(config):
     assert isinstance(report, Report) and all(v.shape == () and v.dtype == torch.float32 for v in report)
     assert report.loss.requires_grad and not any(v.requires_grad for v in report[1:])
     assert float(report.rate) == 3 and float(report.mse) == pytest.approx(2 / N)
-    assert model.noise().shape == () and float(model.noise()) > 0
+    assert model.noise().shape == () and float(model.noise().detach()) > 0
 
 
 def test_make_objective_knows_every_config():

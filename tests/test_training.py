@@ -138,7 +138,7 @@ class Interrupt:
 MOMENTS = {
     "in the forward pass": (SequentialModel, "noise"),
     "before the optimiser's step": (torch.optim.Adam, "step"),
-    "while a row is written": (training.Report, "_asdict"),
+    "while a row of the history is made": (torch, "full_like"),
     "in a snapshot": (training, "_snapshot"),
     "while a checkpoint is written": (os, "fsync"),
     "just before a checkpoint is renamed": (os, "replace"),
@@ -169,13 +169,9 @@ def test_ctrl_c_at_any_moment(experiment, moment, uninterrupted, tmp_path, monke
         steps = []
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, interrupted)
-            try:
+            with pytest.raises(KeyboardInterrupt):
                 start(experiment, tmp_path / str(n), on_step=lambda run, steps=steps: steps.append(run.step))
-            except KeyboardInterrupt:
-                saved, _ = files.read_tensors(tmp_path / str(n) / CHECKPOINT)
-                assert int(saved["step"]) == steps[-1], "steps that were made are lost"
-            else:
-                assert interrupt.calls < n, "Ctrl-C was swallowed"
+        assert int(files.read_tensors(tmp_path / str(n) / CHECKPOINT)[0]["step"]) == steps[-1] < 13, "steps that were made are lost"
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         start(experiment, tmp_path / str(n))
         assert_same(tmp_path / str(n), uninterrupted[experiment.name])
@@ -200,21 +196,25 @@ def test_a_second_ctrl_c_acts_at_once(uninterrupted, tmp_path, monkeypatch, ctrl
     assert_same(tmp_path, uninterrupted[EKVAE.name])
 
 
-LONG = replace(EKVAE, training=replace(EKVAE.training, steps=200))
+LONG = replace(EKVAE, training=replace(EKVAE.training, steps=400))
 
 
 def stopped_process(folder, number):
     """Train LONG by the command line in another process, send it a signal soon after a checkpoint; (exit code, step saved, stderr)."""
     script, checkpoint = Path(__file__).parent / "tiny.py", folder / CHECKPOINT
-    command = [sys.executable, script, "train", LONG.name, "--steps", "200", "--out", folder]
-    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    command = [sys.executable, script, "train", LONG.name, "--steps", "400", "--out", folder]
+
+    def saved():
+        return int(files.read_tensors(checkpoint)[0]["step"]) if checkpoint.exists() else 0
+
+    before = saved()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
+    while process.poll() is None and saved() == before:
         time.sleep(0.003)
-    time.sleep(0.05)
+    time.sleep(0.02)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
-    return process.returncode, int(files.read_tensors(checkpoint)[0]["step"]), err
+    _, err = process.communicate(timeout=300)
+    return process.returncode, saved(), err
 
 
 def test_a_process_is_interrupted_goes_on_and_is_killed(tmp_path):
@@ -223,7 +223,7 @@ def test_a_process_is_interrupted_goes_on_and_is_killed(tmp_path):
     assert code == 130 and err.splitlines()[-1].startswith("interrupted") and "Traceback" not in err
     code, second, err = stopped_process(tmp_path / "run", signal.SIGKILL)
     assert code == -signal.SIGKILL and err.count("\n") <= 1
-    assert 0 < first < second < 200 and second % 5 == 0
+    assert 0 < first < second < 400 and second % 5 == 0
     start(LONG, tmp_path / "run")
     start(LONG, tmp_path / "whole")
     assert_same(tmp_path / "run", contents(tmp_path / "whole"))
@@ -386,16 +386,17 @@ def test_choose_device(monkeypatch):
 # --- one step -----------------------------------------------------------------------------------------------------------------------------
 
 
-def test_learning_rates_fall_along_a_cosine():
-    run = new_run(DKS)
-    c, batch = DKS.training, (DATA.train.x[:8], DATA.train.u[:8])
+def test_learning_rates_follow_their_schedule():
+    run = new_run(EKVAE)
+    c, batch = EKVAE.training, (DATA.train.x[:8], DATA.train.u[:8])
     for step in range(c.steps):
         run.train_step(*batch, run.generator)
         fraction = c.final_fraction + (1 - c.final_fraction) * (1 + math.cos(math.pi * step / c.steps)) / 2
+        warm = [0.25, 0.5, 0.75, 1.0][min(step, 3)]  # in `noise_warmup` = 4 steps
         rates = {id(p): g["lr"] for g in run.optimizer.param_groups for p in g["params"]}
         for name, p in [*run.model.named_parameters(), *run.objective.named_parameters()]:
-            fast = name.endswith(("log_q", "log_r", "log_sigma"))
-            assert rates[id(p)] == pytest.approx(fraction * (c.noise_learning_rate if fast else c.learning_rate))
+            noise = name.endswith(("log_q", "log_r"))
+            assert rates[id(p)] == pytest.approx(fraction * (c.noise_learning_rate * warm if noise else c.learning_rate))
 
 
 def test_a_batch_is_drawn_without_replacement(monkeypatch, tmp_path):

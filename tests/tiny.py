@@ -10,7 +10,9 @@ from tutorial_dssm import __main__, experiments, pendulum
 from tutorial_dssm.training import TrainingConfig
 
 IMAGE = pendulum.PendulumConfig(image_size=6)
-TRAINING = TrainingConfig(steps=13, batch=8, log_every=2, snapshot_every=4, snapshot_sequences=3, checkpoint_every=5)
+TRAINING = TrainingConfig(
+    steps=13, batch=8, noise_warmup=4, log_every=2, snapshot_every=4, snapshot_sequences=3, checkpoint_every=5
+)
 
 
 def shrink(experiment):

@@ -64,10 +64,10 @@ def _plain_number(value: float, _=None) -> str:
 
 
 def _plain_log(axis) -> None:
-    """Ticks of a logarithmic axis as 0.02, 0.05, 0.1 …; decades only where it spans more than three."""
+    """Ticks of a logarithmic axis as 0.02, 0.05, 0.1 …; fewer where it spans more."""
     low, high = axis.get_view_interval()
-    few = low > 0 and high / low < 1e3
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+    span = high / low if low > 0 else np.inf
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if span < 30 else (1.0, 3.0) if span < 1000 else (1.0,)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(_plain_number))
 
@@ -102,7 +102,7 @@ def _view(z: np.ndarray) -> tuple[np.ndarray, list[str]]:
     return z, [f"$z_{{{k + 1}}}$" for k in range(z.shape[1])]
 
 
-def _latent_axis(figure, position, names: Sequence[str]):
+def _latent_axis(figure, position, names: Sequence[str], zoom: float = 0.94):
     """An empty axis for 2 or 3 latent coordinates."""
     if len(names) < 3:
         axis = figure.add_subplot(position)
@@ -111,10 +111,11 @@ def _latent_axis(figure, position, names: Sequence[str]):
         return axis
     axis = figure.add_subplot(position, projection="3d", computed_zorder=False)
     axis.view_init(**VIEW)
-    axis.set_box_aspect((1, 1, 0.9), zoom=0.94)
+    axis.set_box_aspect((1, 1, 0.9), zoom=zoom)
     axis.set(xlabel=names[0], ylabel=names[1], zlabel=names[2])
     axis.xaxis.labelpad = axis.yaxis.labelpad = axis.zaxis.labelpad = -6
     axis.tick_params(labelsize=7, pad=-3)
+    axis.tick_params(axis="z", pad=0)
     for side in (axis.xaxis, axis.yaxis, axis.zaxis):
         side.set_pane_color((0.95, 0.95, 0.95, 1.0))
         side.set_major_locator(MaxNLocator(4))
@@ -352,7 +353,7 @@ def inference_process(
         own = points[: len(mean)]
         names = [n.replace("z", "a") for n in names] if k == 0 else names
         values, cmap, norm, label = colours[name]
-        axis = _latent_axis(figure, grid[1, k], names)
+        axis = _latent_axis(figure, grid[1, k], names, zoom=0.86)
         if cloud is not None:
             _points(axis, points[len(mean) :], c=values if state_all is not None else "0.8", cmap=cmap, norm=norm, s=3, alpha=0.5)
         own_values = _colours(state)[name][0]
@@ -373,7 +374,7 @@ def inference_process(
         axis.set_xlabel("time (s)", fontsize=9)
         axis.set_ylabel(f"coordinates of ${letter}_t$, ± 2 sd", fontsize=9)
         axis.tick_params(labelsize=8)
-        axis.legend(fontsize=8, ncols=3, loc="best")
+        axis.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.97), frameon=False)
         _plain(axis)
     return figure
 

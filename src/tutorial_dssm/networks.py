@@ -19,12 +19,16 @@ def mlp(sizes: list[int], activation: str = "relu") -> nn.Sequential:
 
 
 class GaussianHead(nn.Module):
-    """Features [..., D] -> mean and variance [..., n] of a diagonal Gaussian. `var0` is the variance at the start of training."""
+    """Features [..., D] -> mean and variance [..., n] of a diagonal Gaussian.
 
-    def __init__(self, features: int, n: int, var0: float, floor: float = 1e-6):
+    `var0` is the variance at the start of training; `gain` scales the means at the start (below 1 where a linear path should lead).
+    """
+
+    def __init__(self, features: int, n: int, var0: float, gain: float = 1.0, floor: float = 1e-6):
         super().__init__()
         self.linear, self.floor = nn.Linear(features, 2 * n), floor
         with torch.no_grad():
+            self.linear.weight[:n] *= gain
             self.linear.weight[n:] *= 0.1  # nearly the same variance everywhere at the start
             self.linear.bias[n:] = torch.tensor(var0).log()
 
@@ -44,10 +48,8 @@ class GaussianEncoder(nn.Module):
     def __init__(self, x_dim: int, hidden: int, n: int, var0: float, activation: str = "relu", gain: float = 0.1):
         super().__init__()
         self.features = nn.Sequential(mlp([x_dim, hidden, hidden], activation), ACTIVATIONS[activation]())
-        self.head = GaussianHead(hidden, n, var0)
+        self.head = GaussianHead(hidden, n, var0, gain)
         self.linear = nn.Linear(x_dim, n, bias=False)
-        with torch.no_grad():
-            self.head.linear.weight[:n] *= gain
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mean, variance of a, each [..., n]; x [..., X]."""

@@ -20,17 +20,18 @@ from .pendulum import SequenceData
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 METRICS = Report._fields  # columns of the history
-NOISES = ("log_q", "log_r", "log_sigma")  # parameters that are the logarithm of a variance or of a standard deviation
+NOISES = ("log_q", "log_r")  # the model's own noise: logarithms of variances
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """The optimiser and its schedule."""
 
-    steps: int = 3000  # optimiser steps
-    batch: int = 250  # sequences a step, drawn without replacement from the training set at every step
+    steps: int = 4000  # optimiser steps
+    batch: int = 100  # sequences a step, drawn without replacement from the training set at every step
     learning_rate: float = 1e-3  # of Adam
-    noise_learning_rate: float = 5e-3  # of the variances Q and R and a learned σ, which have orders of magnitude to go
+    noise_learning_rate: float = 0.02  # of the variances Q and R, which have orders of magnitude to go
+    noise_warmup: int = 1500  # steps over which that rate rises from 0: the noise stays large until the latent space has its shape
     final_fraction: float = 0.02  # the learning rates fall along a cosine to this fraction
     log_every: int = 10  # steps between two rows of the history
     snapshot_every: int = 250  # steps between two snapshots of the latent space
@@ -51,9 +52,7 @@ class Run:
         named = [*model.named_parameters(), *objective.named_parameters()]
         noise = [p for name, p in named if name.rpartition(".")[2] in NOISES]
         rest = [p for name, p in named if name.rpartition(".")[2] not in NOISES]
-        self.optimizer = torch.optim.Adam(
-            [{"params": rest, "base": config.learning_rate}, {"params": noise, "base": config.noise_learning_rate}]
-        )
+        self.optimizer = torch.optim.Adam([{"params": rest}, {"params": noise}])  # their rates are set at every step
         self.generator = torch.Generator(device="cpu" if device.type == "meta" else device).manual_seed(seed)
         self.step = 0
         self.seconds = 0.0  # spent training, over all sessions
@@ -65,8 +64,9 @@ class Run:
         """One step on a batch x [B, T, X], u [B, T, U]: forward, backward, Adam at the scheduled rate."""
         c = self.config
         fraction = c.final_fraction + (1 - c.final_fraction) * 0.5 * (1 + math.cos(math.pi * self.step / c.steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * fraction
+        rest, noise = self.optimizer.param_groups
+        rest["lr"] = c.learning_rate * fraction
+        noise["lr"] = c.noise_learning_rate * fraction * min(1.0, (self.step + 1) / c.noise_warmup)
         report = self.objective(self.model.terms(x, u, generator), x.shape[1] * x.shape[2])
         self.optimizer.zero_grad(set_to_none=True)
         report.loss.backward()

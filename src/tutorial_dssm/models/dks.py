@@ -18,20 +18,21 @@ class DKSConfig:
     z_dim: int = 3  # state z_t
     seen: int = 2  # its first coordinates, which the decoder sees: what one frame shows
     hidden: int = 128  # width of the two hidden layers of encoder and decoder, and of the recurrent network
-    bases: int = 16  # base matrices of the locally linear transition
-    mix_hidden: int = 64  # width of the network that mixes them
-    q0_seen: float = 1.7  # transition noise variance at the start, of the seen coordinates
-    q0_hidden: float = 0.1  # and of the others: what a frame does not show starts as slow
+    bases: int = 32  # base matrices of the locally linear transition
+    mix_hidden: int = 128  # width of the network that mixes them
+    q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
+    q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     var0: float = 0.1  # variance of q(z_t | z_{t-1}, …) at the start
-    gain: float = 0.1  # head gain
-    activation: str = "relu"  # of encoder and decoder
+    gain: float = 0.3  # share of the recurrent network in the posterior mean at the start, beside the linear path
+    activation: str = "silu"  # of the encoder; the decoder's is relu
 
 
 class DKS(SequentialModel):
     """p(x_t | z_t) by a decoder, p(z_{t+1} | z_t, u_t) locally linear, q(z_t | z_{t-1}, x_{t:T}, u_{t-1:T}) from a backward GRU.
 
     The previous state enters the posterior as in Krishnan et al. (2017), eq. (6) ("combiner"): h = (tanh(W [z_{t-1}, u_{t-1}] + b) + g_t) / 2,
-    with g_t the GRU's summary of the present and future frames and controls.
+    with g_t the GRU's summary of the present and future frames and controls. The posterior mean adds a linear path from x_t, as the encoder of
+    the EKVAE does, and the decoder sees the first `seen` coordinates only (the a_t of the EKVAE): the two models differ in their posterior.
     """
 
     def __init__(self, config: DKSConfig = DKSConfig()):
@@ -39,14 +40,12 @@ class DKS(SequentialModel):
         super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, [c.q0_seen] * c.seen + [c.q0_hidden] * (c.z_dim - c.seen))
         self.config = config
         self.encoder = mlp([c.x_dim, c.hidden, c.hidden], c.activation)
-        self.decoder = mlp([c.seen, c.hidden, c.hidden, c.x_dim], c.activation)
+        self.decoder = mlp([c.seen, c.hidden, c.hidden, c.x_dim])
         self.gru = nn.GRU(c.hidden + c.u_dim, c.hidden, batch_first=True)
         self.from_z = nn.Linear(c.z_dim, c.hidden, bias=False)
         self.from_u = nn.Linear(c.u_dim, c.hidden)
-        self.head = GaussianHead(c.hidden, c.z_dim, c.var0)
+        self.head = GaussianHead(c.hidden, c.z_dim, c.var0, c.gain)
         self.linear = nn.Linear(c.x_dim, c.z_dim, bias=False)
-        with torch.no_grad():
-            self.head.linear.weight[: c.z_dim] *= c.gain
 
     def _summary(self, x: Tensor, u: Tensor) -> Tensor:
         """What the frames and controls from t on say, for every t: [B, T, hidden].

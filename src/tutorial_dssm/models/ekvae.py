@@ -19,13 +19,13 @@ class EKVAEConfig:
     a_dim: int = 2  # auxiliary variables a_t, what one frame shows
     z_dim: int = 3  # state z_t; its first a_dim coordinates are observed through a_t
     hidden: int = 128  # width of the two hidden layers of encoder and decoder
-    bases: int = 16  # base matrices of the locally linear transition
-    mix_hidden: int = 64  # width of the network that mixes them
-    q0_seen: float = 1.7  # transition noise variance at the start, of the coordinates that a_t sees: large, so that the ring can form
-    q0_hidden: float = 1.7  # and of the others
+    bases: int = 32  # base matrices of the locally linear transition
+    mix_hidden: int = 128  # width of the network that mixes them
+    q0_seen: float = 0.3  # transition noise variance at the start, of the coordinates that a_t sees
+    q0_hidden: float = 0.05  # and of the others: what a frame does not show starts out slow
     r0: float = 0.37  # variance of a_t given z_t at the start
     var0: float = 0.1  # variance of q(a_t | x_t) at the start
-    activation: str = "relu"  # of encoder and decoder
+    activation: str = "silu"  # of the encoder; the decoder's is relu
 
 
 class EKVAE(SequentialModel):
@@ -39,7 +39,7 @@ class EKVAE(SequentialModel):
         super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, [c.q0_seen] * c.a_dim + [c.q0_hidden] * (c.z_dim - c.a_dim))
         self.config = config
         self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation)
-        self.decoder = mlp([c.a_dim, c.hidden, c.hidden, c.x_dim], c.activation)
+        self.decoder = mlp([c.a_dim, c.hidden, c.hidden, c.x_dim])
         self.log_r = nn.Parameter(torch.full((c.a_dim,), c.r0).log())
         self.register_buffer("H", torch.eye(c.a_dim, c.z_dim))
         self.step = kalman.filter_step

@@ -210,19 +210,6 @@ def test_graphical_models(make, letters, inference):
     assert {f"${letter}_{{{index}}}$" for letter in letters for index in ("t-1", "t", "t+1")} <= texts
 
 
-def test_rollout_moves_and_plays_without_loading_anything(rng, state):
-    observed, predicted = rng.uniform(size=(2, T, 16))
-    z = rng.normal(size=(N, T, 3))
-    animation = figures.rollout(observed, predicted, z[0], z, state)
-    animation._draw_frame(3)
-    images = [axis.images[0] for axis in animation._fig.axes if axis.images]
-    assert np.allclose(images[0].get_array(), observed[3].reshape(4, 4)) and np.allclose(
-        images[1].get_array(), predicted[3].reshape(4, 4)
-    )
-    html = figures.player(animation, "what it shows")
-    assert 'alt="what it shows"' in html and "http" not in html.replace("http://www.w3.org", "") and len(html) < 2e6
-
-
 def test_frames_seen_shows_what_the_model_says_after_each_frame(rng):
     observed, predicted = rng.uniform(size=(T, 16)), rng.uniform(size=(3, T, 16))
     animation = figures.frames_seen(observed, predicted, [1, 2, 4], dt=0.5)
@@ -233,7 +220,8 @@ def test_frames_seen_shows_what_the_model_says_after_each_frame(rng):
     assert np.allclose(curve.lines[0].get_ydata(), ((predicted[2] - observed) ** 2).mean(1))
     assert np.allclose(curve.lines[0].get_xdata(), 0.5 * np.arange(T)) and curve.get_xlabel() == "time (s)"
     assert "seen: 4 frames" in animation._fig.texts[0].get_text()
-    assert 'alt="a text"' in figures.player(animation, "a text")
+    html = figures.player(animation, "a text")
+    assert 'alt="a text"' in html and "http" not in html.replace("http://www.w3.org", "") and len(html) < 2e6
 
 
 @pytest.fixture(scope="module")

@@ -345,7 +345,7 @@ def inference_process(
     for k, (name, mean, cloud, title) in enumerate(
         [
             ("angle", a_mean, a_all, "2. each frame alone: $q(a_t\\,|\\,x_t)$"),
-            ("velocity", z_mean, z_all, "3. smoothing: $p(z_t\\,|\\,a_{1:T}, u_{1:T})$"),
+            ("velocity", z_mean, z_all, "3. smoothing: $q(z_t\\,|\\,a_{1:T}, u_{1:T})$"),
         ]
     ):
         everything = mean if cloud is None else np.concatenate([mean, _array(cloud).reshape(-1, mean.shape[1])])
@@ -423,57 +423,6 @@ def results_table_figure(rows: Sequence[Mapping], measures: Sequence[str] = ("r2
     figure.get_layout_engine().set(wspace=0.06)
     axes[0].set_ylim(len(runs) - 0.5, -0.5)
     return figure
-
-
-def rollout(observed, predicted, z_path, z_all, state_all, dt: float = DT, title: str = "predicted") -> FuncAnimation:
-    """Animation of an open-loop prediction: the observed frame, the predicted one, and the point that moves through the latent
-    space.
-
-    observed, predicted [T, S, S] or [T, S²]; z_path [T, Z] the predicted states; z_all [N, T, Z] and state_all [N, T, 2] the
-    cloud behind them, coloured by velocity. `player` turns it into HTML that plays without a kernel.
-    """
-    observed, predicted = (v if v.ndim == 3 else as_images(v) for v in (_array(observed), _array(predicted)))
-    z_path, z_all = _array(z_path), _array(z_all)
-    points, names = _view(np.concatenate([z_path, z_all.reshape(-1, z_all.shape[-1])]))
-    path, cloud = points[: len(z_path)], points[len(z_path) :]
-    values, cmap, norm, label = _colours(state_all)["velocity"]
-    figure = _figure(5.6, 2.6, dpi=80, layout=None)
-    images = []
-    for k, (frames, name) in enumerate([(observed, "observed"), (predicted, title)]):
-        axis = figure.add_axes((0.02 + 0.255 * k, 0.12, 0.24, 0.7))
-        images.append(axis.imshow(frames[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest"))
-        axis.set(xticks=[], yticks=[])
-        axis.set_title(name, fontsize=9)
-    axis = figure.add_axes(
-        (0.55, 0.06, 0.32, 0.9),
-        projection="3d" if len(names) == 3 else None,
-        **({"computed_zorder": False} if len(names) == 3 else {}),
-    )
-    if len(names) == 3:
-        axis.view_init(**VIEW)
-        axis.set_box_aspect((1, 1, 0.9), zoom=1.15)
-        axis.set(zticks=[])
-    axis.set(xticks=[], yticks=[])
-    keep = slice(None, None, max(1, len(cloud) // 1500))
-    _points(axis, cloud[keep], c=values[keep], cmap=cmap, norm=norm, s=3, alpha=0.6)
-    (trail,) = axis.plot(*path[:1].T, color=BLACK, lw=1.2, zorder=4)
-    (dot,) = axis.plot(*path[:1].T, "o", color=BLACK, ms=6, zorder=5)
-    bar = figure.colorbar(ScalarMappable(norm, cmap), cax=figure.add_axes((0.9, 0.2, 0.018, 0.6)))
-    bar.ax.set_title("rad/s", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
-    clock = figure.text(0.26, 0.03, "", fontsize=9, ha="center")
-
-    def draw(k: int):
-        images[0].set_data(observed[k])
-        images[1].set_data(predicted[k])
-        for line, part in ((trail, path[: k + 1]), (dot, path[k : k + 1])):
-            line.set_data(*part[:, :2].T)
-            if len(names) == 3:
-                line.set_3d_properties(part[:, 2])
-        clock.set_text(f"{k * dt:.1f} s after the first frame")
-        return []
-
-    return FuncAnimation(figure, draw, frames=len(observed), interval=1000 * dt * 2, blit=False)
 
 
 def frames_seen(observed, predicted, seen: Sequence[int], dt: float = DT) -> FuncAnimation:

@@ -98,7 +98,8 @@ FOUND = 0.95  # a seed counts as found when all three R² reach this
 
 
 def load_search() -> list[dict]:
-    """A row per trial: model, settings (text), seed, steps, r2_sin, r2_cos, r2_velocity, mse_open_loop (number or null)."""
+    """A row per trial: source ("prototype" or "search"), model, settings (text), seed, steps, r2_sin, r2_cos, r2_velocity, r2_velocity_knn and
+    mse_open_loop on validation sequences (the last two may be null). Trials that looked hopeless were stopped early: `steps` says where."""
     return files.read_json(SEARCH)
 
 
@@ -111,14 +112,14 @@ def search_table(trials: Sequence[Mapping]) -> str:
     for (model, settings, steps), group in groups.items():
         angle = [min(t["r2_sin"], t["r2_cos"]) for t in group]
         velocity = [t["r2_velocity"] for t in group]
+        bent = [t["r2_velocity_knn"] for t in group if t.get("r2_velocity_knn") is not None]
         errors = [t["mse_open_loop"] for t in group if t["mse_open_loop"] is not None]
         found = sum(min(a, v) >= FOUND for a, v in zip(angle, velocity))
         body.append(
-            [model, settings, str(steps), f"{found} of {len(group)}", _range(angle, 3), _range(velocity, 3), _range(errors, 4)]
+            [model, settings, str(steps), f"{found} of {len(group)}", _range(angle, 3), _range(velocity, 3), _range(bent, 3), _range(errors, 4)]
         )
-    return markdown(
-        ["model", "settings", "steps", "seeds found", "$R^2$ of the angle", "$R^2$ of the velocity", "open-loop MSE"], body
-    )
+    head = ["model", "settings", "steps", "seeds found", "$R^2$ of the angle", "$R^2$ of the velocity", "the same, neighbours", "open-loop MSE"]
+    return markdown(head, body)
 
 
 def _range(values: Sequence[float], digits: int) -> str:

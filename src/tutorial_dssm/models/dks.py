@@ -23,6 +23,7 @@ class DKSConfig:
     q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
     q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     var0: float = 0.1  # variance of q(z_t | z_{t-1}, …) at the start
+    linear_path: bool = True  # add a linear map of x_t to the posterior mean
     gain: float = 0.3  # share of the recurrent network in the posterior mean at the start, beside the linear path
     activation: str = "silu"  # of the encoder; the decoder's is relu
 
@@ -45,7 +46,7 @@ class DKS(SequentialModel):
         self.from_z = nn.Linear(c.z_dim, c.hidden, bias=False)
         self.from_u = nn.Linear(c.u_dim, c.hidden)
         self.head = GaussianHead(c.hidden, c.z_dim, c.var0, c.gain)
-        self.linear = nn.Linear(c.x_dim, c.z_dim, bias=False)
+        self.linear = nn.Linear(c.x_dim, c.z_dim, bias=False) if c.linear_path else None
 
     def _summary(self, x: Tensor, u: Tensor) -> Tensor:
         """What the frames and controls from t on say, for every t: [B, T, hidden].
@@ -70,7 +71,8 @@ class DKS(SequentialModel):
 
     def _posterior(self, x: Tensor, u: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Ancestral pass: conditional means, variances and the path they lead to, each [B, T, Z]; zero noise gives the mean path."""
-        summary, linear = self._summary(x, u).unbind(1), self.linear(x).unbind(1)
+        summary = self._summary(x, u).unbind(1)
+        linear = self.linear(x).unbind(1) if self.linear else [0.0] * x.shape[1]
         noise, from_u = noise.unbind(1), self.from_u(u[:, :-1]).unbind(1)  # from_u[t - 1] sees the control before z_t
         mean, var = self.head(summary[0])
         mean = mean + linear[0]

@@ -48,9 +48,9 @@ class EKVAE(SequentialModel):
         """Extended Kalman filter over a [B, T, A] and u [B, T, U], with F, B, Q taken at the filtered mean."""
         bases = self.transition.bases_full()
         inputs = [(u_t, part, bases) for u_t, part in zip(u.unbind(1), self.transition.from_u(u).unbind(1))]
-        prior_mean, prior_cov = a.new_zeros(self.z_dim), torch.eye(self.z_dim, dtype=a.dtype, device=a.device)
+        m1, P1 = a.new_zeros(self.z_dim), torch.eye(self.z_dim, dtype=a.dtype, device=a.device)
         R = torch.diag_embed(self.r)
-        return kalman.extended_kalman_filter(a, inputs, self.transition.linearise, self.H, R, prior_mean, prior_cov, validate=validate, step=self.step)
+        return kalman.extended_kalman_filter(a, inputs, self.transition.linearise, self.H, R, m1, P1, validate=validate, step=self.step)
 
     @property
     def r(self) -> Tensor:

@@ -17,7 +17,7 @@ from tutorial_dssm.__main__ import main
 from tutorial_dssm.experiments import build, from_dict, get, load, load_pretrained, load_run, load_training_record, run
 from tutorial_dssm.training import CHECKPOINT, MODEL
 
-NAMES = [f"{model}-{objective}" for model in ("dks", "ekvae")
+NAMES = [f"{model}-{objective}" for model in ("dks", "dks-classic", "ekvae")
          for objective in ("elbo", "elbo-learned-noise", "annealed", "constrained", "rewo")]  # fmt: skip
 KEYS = {"r2_sin", "r2_cos", "r2_velocity", "mse_smoothed", "mse_open_loop", "mse_forecast", "distortion", "rate", "elbo", "seed", "steps"}
 KEYS |= {"run", "data", "r2_sin_knn", "r2_cos_knn", "r2_velocity_knn", "distortion_se", "rate_se", "elbo_se", "sigma"}
@@ -68,10 +68,9 @@ def refused(command, tmp_path):
 def test_the_named_runs():
     assert list(experiments.EXPERIMENTS) == NAMES
     for name, e in experiments.EXPERIMENTS.items():
-        model, objective = name.split("-", 1)
         assert e.name == name and e.seed == 0 and e.data == "pendulum"
-        assert type(e.model).__name__ == {"dks": "DKSConfig", "ekvae": "EKVAEConfig"}[model]
-        assert getattr(e.objective, "damping", None) == {"rewo": True, "constrained": False}.get(objective)
+        assert type(e.model) is (experiments.EKVAEConfig if name.startswith("ekvae") else experiments.DKSConfig)
+        assert getattr(e.objective, "damping", None) == {"rewo": True, "constrained": False}.get(name.rsplit("-", 1)[1])
 
 
 def test_get():
@@ -373,3 +372,9 @@ def test_every_setting_says_what_it_is():
             lines = inspect.getsource(type(config)).splitlines()
             for field in fields(config):
                 assert any(line.strip().startswith(f"{field.name}:") and "  # " in line for line in lines), field.name
+
+
+def test_only_a_model_with_a_filter_step_can_be_compiled(tmp_path):
+    with pytest.raises(ValueError, match="no filter step to compile"):
+        experiments.run(experiments.get("dks-constrained", steps=1), tmp_path / "run", progress=False, compiled=True)
+    assert not (tmp_path / "run").exists()

@@ -279,6 +279,19 @@ def test_gradients(what, masked, shared):
     assert torch.autograd.gradcheck(run, [v.clone().requires_grad_() for v in arguments])
 
 
+def test_large_products_equal_small_ones():
+    """Products are summed in another order when they are large; values and gradients are the same."""
+    shapes = [(40, 3, 4, 300), (1, 4, 2, 300)]
+    A, M = (torch.randn(s, generator=seeded(), dtype=f64).requires_grad_() for s in shapes)
+    assert not kalman._small(A, M) and kalman._small(A[:1], M)
+    for product in (kalman._mm(A, M), kalman._mmt(A, M.transpose(-3, -2))):
+        expected = torch.einsum("tijb,tjkb->tikb", A, M.expand(40, -1, -1, -1))
+        weight = torch.randn(product.shape, generator=seeded(1), dtype=f64)
+        torch.testing.assert_close(product, expected, rtol=1e-12, atol=1e-12)
+        for ours, theirs in zip(torch.autograd.grad((product * weight).sum(), (A, M)), torch.autograd.grad((expected * weight).sum(), (A, M))):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 def test_gradients_of_the_extended_filter():
     generator = seeded()
     a, W, mean, root = (torch.randn(s, generator=generator, dtype=f64).requires_grad_() for s in [(2, 3, 1), (2, 2), (2,), (2, 2)])

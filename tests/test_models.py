@@ -1,6 +1,7 @@
 """Models: bounds against exact likelihoods of linear-Gaussian instances, identities of every draw, causality, the door."""
 
 import copy
+import functools
 import math
 
 import numpy as np
@@ -15,8 +16,9 @@ from tutorial_dssm.models.dks import DKS, DKSConfig
 from tutorial_dssm.models.ekvae import EKVAE, EKVAEConfig
 from tutorial_dssm.networks import GaussianEncoder, GaussianHead, LocallyLinearTransition, mlp
 
-KINDS = {"ekvae": (EKVAE, EKVAEConfig), "dks": (DKS, DKSConfig)}
-BOTH = pytest.mark.parametrize("kind", list(KINDS))
+CLASSIC = dict(seen=3, linear_path=False, gain=1.0)  # the deep Kalman smoother as it was published
+KINDS = {"ekvae": (EKVAE, EKVAEConfig), "dks": (DKS, DKSConfig), "dks-classic": (DKS, functools.partial(DKSConfig, **CLASSIC))}
+EACH = pytest.mark.parametrize("kind", list(KINDS))
 
 
 def make(kind, seed=0, **sizes):
@@ -376,7 +378,7 @@ def test_dks_posterior_sees_the_previous_state_the_present_and_the_future():
 # --- what both models promise ---------------------------------------------------------------------------------------------------------------
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("T", [1, 2, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_shapes_types_and_gradients(kind, T, dtype):
@@ -394,7 +396,7 @@ def test_shapes_types_and_gradients(kind, T, dtype):
         assert unused or (p.grad is not None and torch.isfinite(p.grad).all() and (p.grad != 0).any()), f"no gradient reaches {name}"
 
 
-@BOTH
+@EACH
 def test_randomness_comes_from_the_generator_alone(kind):
     model, x, u = make(kind), normal(6, 4, 5), normal(6, 4, 1)
     before = torch.get_rng_state()
@@ -409,7 +411,7 @@ def test_randomness_comes_from_the_generator_alone(kind):
     assert torch.equal(before, torch.get_rng_state()), "the global random state was used"
 
 
-@BOTH
+@EACH
 def test_a_sequence_does_not_know_its_batch(kind):
     model, x, u = make(kind), normal(6, 4, 5), normal(6, 4, 1)
     fixed = normal(6, 4, 3, seed=9)
@@ -423,14 +425,14 @@ def test_a_sequence_does_not_know_its_batch(kind):
         assert torch.allclose(a[order], b, rtol=0, atol=1e-11)
 
 
-@BOTH
+@EACH
 def test_the_future_matters_for_the_smoothed_first_state(kind):
     model, x, u = make(kind), normal(1, 4, 5), normal(1, 4, 1)
     later = torch.cat([x[:, :3], x[:, 3:] + 1], 1)
     assert (model.infer(x, u, generator()).mean[:, 0] - model.infer(later, u, generator()).mean[:, 0]).abs().max() > 1e-6
 
 
-@BOTH
+@EACH
 def test_prediction_follows_the_transition(kind):
     model, N = make(kind), 20000
     z1, u = normal(3, seed=5), normal(4, 1, seed=6)
@@ -469,7 +471,7 @@ BAD = {
 }
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("what", list(BAD))
 def test_the_door_of_infer_and_terms(kind, what):
     change, message = BAD[what]
@@ -480,7 +482,7 @@ def test_the_door_of_infer_and_terms(kind, what):
             method(x, u, generator())
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("z1, u", [((2, 2), (2, 4, 1)), ((3,), (2, 4, 1)), ((2, 3), (2, 0, 1)), ((2, 3), (3, 4, 1)), ((2, 3), (2, 4))])
 def test_the_door_of_predict(kind, z1, u):
     with pytest.raises(ValueError, match="must be"):
@@ -524,7 +526,7 @@ def test_mlp_refuses_an_unknown_activation():
         mlp([2, 3, 1], "rely")
 
 
-@BOTH
+@EACH
 def test_a_copy_behaves_the_same(kind):
     """Nothing of a model lives outside its parameters and buffers."""
     model, x, u = make(kind), normal(2, 4, 5), normal(2, 4, 1)

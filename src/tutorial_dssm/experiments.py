@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import evaluation, files, pendulum
+from . import evaluation, files, kalman, pendulum
 from .models.base import SequentialModel
 from .models.dks import DKS, DKSConfig
 from .models.ekvae import EKVAE, EKVAEConfig
@@ -131,10 +131,20 @@ def build(experiment: Experiment) -> tuple[SequentialModel, Objective]:
         return MODELS[type(experiment.model)](experiment.model), make_objective(experiment.objective)
 
 
-def run(experiment: Experiment, folder: Path, device: str = "auto", progress: bool = True, on_step=lambda run: None) -> Run:
-    """Train an experiment in a folder, or go on where it stopped; a finished one is only loaded. Errors as `training.train`."""
+def run(
+    experiment: Experiment, folder: Path, device: str = "auto", progress: bool = True, on_step=lambda run: None, compiled: bool = False
+) -> Run:
+    """Train an experiment in a folder, or go on where it stopped; a finished one is only loaded. Errors as `training.train`.
+
+    `compiled` compiles the filter step of an EKVAE (`kalman.compiled_filter_step`); ValueError for a model that has none.
+    """
     where = choose_device(device)
-    state = Run(*build(experiment), experiment.training, experiment.seed, where)
+    model, objective = build(experiment)
+    if compiled:
+        if not isinstance(model, EKVAE):
+            raise ValueError(f"{experiment.name} has no filter step to compile; only the ekvae runs have")
+        model.step = kalman.compiled_filter_step()
+    state = Run(model, objective, experiment.training, experiment.seed, where)
     data = make_data(experiment.data)
     train(state, data.train, data.validation, folder, experiment.to_dict(), progress, on_step)
     return state

@@ -1,7 +1,7 @@
 """Turn finished runs into package data: `python book/ship_runs.py RUNS_FOLDER`.
 
-RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out RUNS_FOLDER/NAME-seedN`. Every finished one is evaluated on the test
-sequences and becomes a row of `pretrained/results.json`; seed 0 also gives its weights and its training record (history and snapshots).
+RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out RUNS_FOLDER/NAME-seedN`. Every finished one is
+evaluated on the test sequences and becomes a row of `pretrained/results.json`; seed 0 also gives its weights and its training record.
 """
 
 import sys

@@ -277,3 +277,10 @@ def test_training_record_of_a_run_and_of_nothing(tiny, tmp_path, monkeypatch):
 )
 def test_numbers_on_logarithmic_axes(value, text):
     assert figures._plain_number(value) == text
+
+
+def test_scaling_shows_every_time_that_was_measured():
+    rows = [{"model": m, "varied": "T", "T": t, "step_ms": k * t} for m, k in (("ekvae", 1.0), ("dks", 2.0)) for t in (5, 10)]
+    axis = figures.scaling(rows).axes[0]
+    assert {line.get_label(): list(line.get_ydata()) for line in axis.lines} == {"ekvae": [5, 10], "dks": [10, 20]}
+    assert "ms" in axis.get_ylabel() and "T" in axis.get_xlabel()

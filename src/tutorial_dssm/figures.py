@@ -536,3 +536,26 @@ def graphical_model_ekvae(inference: bool = False) -> Figure:
     if inference:
         dashed = [(f"x_{k}", f"a_{k}") for k, _, _ in _STEPS]
     return _graphical_model(nodes, edges, dashed)
+
+
+def scaling(rows: Sequence[Mapping]) -> Figure:
+    """Time of a training step against each size that was varied, on logarithmic axes.
+
+    rows: dicts with model, varied (the name of a size), that size, and step_ms, as `benchmarks/scaling.py` makes them.
+    """
+    names = {"T": "sequence length T", "B": "batch B (sequences)", "nz": "state size (dim z)"}
+    varied = list(dict.fromkeys(row["varied"] for row in rows))
+    figure = _figure(7.5, 3.0)
+    for axis, size in zip(figure.subplots(1, len(varied), sharey=True, squeeze=False)[0], varied):
+        for model, colour, marker in zip(dict.fromkeys(row["model"] for row in rows), CYCLE, "osD^v"):
+            points = [(row[size], row["step_ms"]) for row in rows if row["varied"] == size and row["model"] == model]
+            axis.plot(*zip(*points), color=colour, marker=marker, ms=5, label=model)
+        axis.set(xlabel=names.get(size, size), xscale="log", yscale="log")
+        ticks = sorted({row[size] for row in rows if row["varied"] == size})
+        axis.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+        axis.xaxis.minorticks_off()
+        axis.grid(color="0.92")
+        _plain(axis)
+    figure.axes[0].set_ylabel("time of a training step (ms)")
+    figure.axes[0].legend(fontsize=9)
+    return figure

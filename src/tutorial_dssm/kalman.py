@@ -75,7 +75,12 @@ def _last(x: Tensor) -> Tensor:
 
 def _mv(A: Tensor, v: Tensor) -> Tensor:
     """Matrix times vector: [..., i, j, B], [..., j, B] -> [..., i, B]."""
-    return (A * v.unsqueeze(-3)).sum(-2)
+    return (A * (v if v.ndim == 2 else v.unsqueeze(-3))).sum(-2)
+
+
+def _small(A: Tensor, M: Tensor) -> bool:
+    """Whether all products of entries fit the processor's cache."""
+    return max(A.numel(), M.numel()) < 2**15
 
 
 def _mm(A: Tensor, M: Tensor) -> Tensor:
@@ -83,16 +88,18 @@ def _mm(A: Tensor, M: Tensor) -> Tensor:
 
     One product and one sum while the [i, j, k] terms fit the processor's cache; for many steps at once term by term, which needs no room for them.
     """
-    if max(A.numel(), M.numel()) < 2**15:
-        return (A.unsqueeze(-2) * M.unsqueeze(-4)).sum(-3)
+    if _small(A, M):
+        return (A.unsqueeze(-2) * (M if M.ndim == 3 else M.unsqueeze(-4))).sum(-3)
     total = A[..., :, 0, None, :] * M[..., None, 0, :, :]
     for j in range(1, A.shape[-2]):
-        total = torch.addcmul(total, A[..., :, j, None, :], M[..., None, j, :, :])
+        total.addcmul_(A[..., :, j, None, :], M[..., None, j, :, :])
     return total
 
 
 def _mmt(A: Tensor, M: Tensor) -> Tensor:
     """A Mᵀ: [..., i, j, B], [..., k, j, B] -> [..., i, k, B]."""
+    if _small(A, M):
+        return (A.unsqueeze(-3) * (M if M.ndim == 3 else M.unsqueeze(-4))).sum(-2)
     return _mm(A, M.transpose(-3, -2))
 
 
@@ -190,7 +197,7 @@ def _check_covariance(name: str, P: Tensor, validate: bool, definite: bool = Fal
     """Raise ValueError unless every [..., n, n, B] matrix is finite, symmetric and positive (semi)definite, up to rounding."""
     if not validate or P.device.type == "meta":
         return
-    if not torch.isfinite(P).all():
+    if not _all_finite(P):
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     scale = P.diagonal(dim1=-3, dim2=-2).abs().amax(-1)  # [..., B]
     if ((P - P.transpose(-3, -2)).abs().amax((-3, -2)) > 1e-4 * scale).any():
@@ -211,13 +218,18 @@ def _check_observations(a: Tensor, mask: Tensor | None, validate: bool) -> Tenso
         mask = mask.unsqueeze(-1).expand_as(a) if mask.ndim == 2 else mask
     if validate and a.device.type != "meta":
         seen = a if mask is None else a[mask]
-        if not torch.isfinite(seen).all():
+        if not _all_finite(seen):
             raise ValueError("a holds NaN or infinite values where it is observed; mask missing observations instead")
     return mask
 
 
+def _all_finite(x: Tensor) -> bool:
+    """Quick where the answer is yes: a finite sum has finite terms."""
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
+
+
 def _check_result(validate: bool, what: str, *values: Tensor) -> None:
-    if validate and values[0].device.type != "meta" and not all(torch.isfinite(v).all() for v in values):
+    if validate and values[0].device.type != "meta" and not all(_all_finite(v) for v in values):
         raise ValueError(f"{what} is not finite: a covariance (Q, R, P1 or one computed from them) is not positive definite in {values[0].dtype}")
 
 
@@ -253,7 +265,7 @@ def _observe_cov(P: Tensor, h: Tensor) -> Tensor:
     for row in h.unbind(0):
         Ph = _mv(P, row)
         k = Ph / ((row * Ph).sum(0) + 1.0)
-        P = torch.addcmul(P, Ph.unsqueeze(0), k.unsqueeze(1), value=-1)
+        P = torch.addcmul(P, Ph, k.unsqueeze(1), value=-1)
     return P
 
 
@@ -320,7 +332,7 @@ def filter_step(linearise: Callable, mean: Tensor, cov: Tensor, h: Tensor, y: Te
         Ph = _mv(cov, row)
         k = Ph / ((row * Ph).sum(0) + 1.0)
         mean = torch.addcmul(mean, k, value - (row * mean).sum(0))
-        cov = torch.addcmul(cov, Ph.unsqueeze(0), k.unsqueeze(1), value=-1)
+        cov = torch.addcmul(cov, Ph, k.unsqueeze(1), value=-1)
     F, b, Q = (v.movedim(0, -1) for v in linearise(mean.movedim(-1, 0), inputs))
     return mean, cov, _mv(F, mean) + b, _plus_symmetric(Q, _mmt(_mm(F, cov), F)), F, b, Q
 
@@ -413,8 +425,9 @@ def smooth(f: Filtered, validate: bool = True) -> Smoothed:
     means, covs = [_last(f.filtered_mean)[-1]], [_last(f.filtered_cov)[-1]]
     for G_t, c_t, C_t in zip(*map(_from_the_end, (G, c, C))):
         means.append(_affine(G_t, means[-1], c_t))
-        covs.append(_plus_symmetric(C_t, _mmt(_mm(G_t, covs[-1]), G_t)))
+        covs.append(C_t + _mmt(_mm(G_t, covs[-1]), G_t))
     mean, cov = torch.stack(torch.broadcast_tensors(*means[::-1])), torch.stack(torch.broadcast_tensors(*covs[::-1]))
+    cov = 0.5 * (cov + cov.transpose(-3, -2))  # once is enough: products of G are bounded, so rounding errors do not grow
     cross = _mmt(cov[1:], G)  # Cov(z_{t+1}, z_t) = P_{t+1} G_tᵀ
     _check_result(validate, "the smoother's result", mean, cov)
     return Smoothed(*(_first(v.expand(*v.shape[:-1], B)) for v in (mean, cov, cross)))

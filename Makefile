@@ -78,8 +78,9 @@ lint: setup
 unit: setup
 	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) tests
 
+# One after the other: two kernels that start at the same moment can pick the same port, and then one never answers.
 chapters: setup
-	@$(PY) -m pytest -q -n $(JOBS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	@$(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 \
 		--nbval-sanitize-with tests/nbval_sanitize.cfg chapters
 
 notebooks: setup ## run the chapters in place and store their outputs (NAMES="04 08" for some of them)

@@ -1,6 +1,6 @@
 """Kalman filter and smoother beside statsmodels, simdkalman and dynamax: float64, one thread, no gradients.
 
-    python benchmarks/kalman.py [--json]
+    python benchmarks/kalman.py [--json] [--write]
 
 All peers that are installed run in turn on the same data in the same process, which is pinned to one processor core; their smoothed means and
 covariances must agree before anything is timed. Ours also returns the likelihood, the predicted moments and the cross-covariances. The peers are
@@ -9,6 +9,7 @@ given every advantage: statsmodels' objects are built beforehand, simdkalman ret
 
 import argparse
 import os
+from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", JAX_PLATFORMS="cpu", TF_CPP_MIN_LOG_LEVEL="3")
 if hasattr(os, "sched_setaffinity"):
@@ -17,9 +18,10 @@ if hasattr(os, "sched_setaffinity"):
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from timing import interleave, report  # noqa: E402
+from timing import interleave, report, table  # noqa: E402
 from tutorial_dssm.kalman import kalman_filter, smooth  # noqa: E402
 
+RESULT = Path(__file__).parent / "results" / "kalman.md"
 SIZES = [(250, 15, 3, 2), (250, 100, 4, 2), (64, 1000, 4, 2)]  # B, T, dim z, dim a
 
 
@@ -139,6 +141,7 @@ def candidates(size, shared):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--write", action="store_true", help="also write the table of the book, benchmarks/results/kalman.md")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -150,6 +153,8 @@ def main():
             row = {"model": "shared" if shared else "per series"} | dict(zip(("B", "T", "nz", "na"), size)) | {"ours_ms": 1e3 * mine}
             rows.append(row | {f"{name}_ratio": value / mine for name, value in seconds.items()})
     report(rows, options.json)
+    if options.write:
+        RESULT.write_text(table(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

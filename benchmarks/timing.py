@@ -12,9 +12,8 @@ from collections.abc import Callable
 def interleave(candidates: dict[str, Callable[[], object]], rounds: int, warmup: int = 2, at_most: float = 60.0) -> dict[str, float]:
     """Median seconds of processor time of each candidate: all threads of this process, without the time it waits for its turn.
 
-    In every round each one runs once, so that a burst of other load hits all of them alike.
-
-    Stops early after `at_most` seconds, but not before three rounds.
+    In every round each one runs once, so that a burst of other load hits all of them alike. It stops early
+    after `at_most` seconds, but not before three rounds.
     """
     for run in candidates.values():
         for _ in range(warmup):
@@ -42,15 +41,17 @@ def peak_memory() -> float:
 
 
 def report(rows: list[dict], as_json: bool) -> None:
-    """Print rows (dicts with the same keys) as JSON, or as a Markdown table."""
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
+    """Print rows (dicts) as JSON, or as a Markdown table."""
+    print(json.dumps(rows, indent=1) if as_json else table(rows))
+
+
+def table(rows: list[dict]) -> str:
+    """Rows as a Markdown table; what a row lacks is a dash."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-    for row in rows:
-        print("| " + " | ".join(_show(row.get(key)) for key in columns) + " |")
+    heads = [c.replace("_ratio", " ÷ ours").replace("_mb", " (MB)").replace("_ms", " (ms)").replace("_", " ") for c in columns]
+    lines = [heads, ["---"] * len(columns), *([_show(row.get(c)) for c in columns] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _show(value) -> str:
-    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else (f"{value:.0f}" if value >= 100 else f"{value:.3g}") if isinstance(value, float) else str(value)

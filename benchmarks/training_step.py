@@ -1,6 +1,6 @@
 """One training step (forward, backward, Adam) beside the same model's encoder and decoder alone, and the memory of a training run.
 
-    python benchmarks/training_step.py [--json] [--no-compile] [--no-memory]
+    python benchmarks/training_step.py [--json] [--write] [--no-compile] [--no-memory]
 
 A batch is [250, 15, 256], the networks are 2 x 128, everything runs on one thread. The floor is the same step with the latent variables taken
 straight from the encoder: what any autoencoder of this size has to pay. A ratio says what the dynamics cost. "ekvae compiled" is EKVAE with its
@@ -14,18 +14,20 @@ import resource
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from timing import interleave, report
+from timing import interleave, report, table
 from tutorial_dssm.kalman import compiled_filter_step
 from tutorial_dssm.models.dks import DKS, DKSConfig
 from tutorial_dssm.models.ekvae import EKVAE, EKVAEConfig
 from tutorial_dssm.objectives import ConstrainedConfig, make_objective
 from tutorial_dssm.training import Run, TrainingConfig
 
+RESULT = Path(__file__).parent / "results" / "training_step.md"
 MODELS = {"ekvae": (EKVAE, EKVAEConfig()), "dks": (DKS, DKSConfig())}
 
 
@@ -82,6 +84,7 @@ def training_memory() -> float:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--write", action="store_true", help="also write the table of the book, benchmarks/results/training_step.md")
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled filter step")
     parser.add_argument("--no-memory", action="store_true", help="leave out the memory of a training run")
     parser.add_argument("--rounds", type=int, default=40)
@@ -101,6 +104,8 @@ def main():
     if memory is not None:
         rows.append({"model": "ekvae-constrained, whole training run", "peak_memory_mb": memory})
     report(rows, options.json)
+    if options.write:
+        RESULT.write_text(table(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Kalman filter and smoother beside statsmodels, simdkalman and dynamax: float64, one thread, no gradients.
+"""Kalman filter and smoother beside statsmodels, simdkalman and dynamax: float64, one thread, `torch.inference_mode`.
 
     python benchmarks/kalman.py [--json] [--write]
 
@@ -43,6 +43,7 @@ def ours(model, a, shared):
         F, Q, H, R = (v.unsqueeze(1) for v in (F, Q, H, R))
     a = torch.from_numpy(a)
 
+    @torch.inference_mode()
     def run():
         smoothed = smooth(kalman_filter(a, F, None, Q, H, R, m1, P1))
         return smoothed.mean, smoothed.cov

@@ -64,8 +64,11 @@ class DKS(SequentialModel):
         V_gates, V_new, c_new = V[: 2 * H].t(), V[2 * H :].t(), c[2 * H :]
         h, path = x.new_zeros(x.shape[0], H), []
         for gate, new in zip(reversed(gates), reversed(news)):
-            reset, keep = torch.sigmoid(torch.addmm(gate, h, V_gates)).chunk(2, -1)
-            h = torch.lerp(torch.tanh(torch.addcmul(new, reset, torch.addmm(c_new, h, V_new))), h, keep)
+            recalled = c_new
+            if path:  # before that, h is zero
+                gate, recalled = torch.addmm(gate, h, V_gates), torch.addmm(c_new, h, V_new)
+            reset, keep = torch.sigmoid(gate).chunk(2, -1)
+            h = torch.lerp(torch.tanh(torch.addcmul(new, reset, recalled)), h, keep)
             path.append(h)
         return torch.stack(path[::-1], 1)
 

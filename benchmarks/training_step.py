@@ -5,6 +5,7 @@
 A batch is [250, 15, 256], the networks are 2 x 128, everything runs on one thread. The floor is the same step with the latent variables taken
 straight from the encoder: what any autoencoder of this size has to pay. A ratio says what the dynamics cost. "ekvae compiled" is EKVAE with its
 filter step compiled (the first call takes 20 s or more; without a compiler the row is that of the uncompiled step, after a warning).
+"small mixture" has a transition that mixes 16 base matrices by a network of width 64, half of the book's in both.
 The memory is the largest resident size of `python -m tutorial_dssm train ekvae-constrained`, with a few steps only.
 """
 
@@ -95,11 +96,12 @@ def main():
     steps = {kind: training_step(kind, x, u) for kind in MODELS}
     if not options.no_compile:
         steps["ekvae compiled"] = training_step("ekvae", x, u, compiled=True)
+    steps |= {f"{kind}, small mixture": training_step(kind, x, u, mix_hidden=64, bases=16) for kind in MODELS}
     floors = {f"{kind} floor": floor_step(kind, x, u) for kind in MODELS}
     seconds = interleave(steps | floors, options.rounds, warmup=3, at_most=120)
     rows = []
     for name in steps:
-        floor = seconds[f"{name.split()[0]} floor"]
+        floor = seconds[f"{name.replace(',', ' ').split()[0]} floor"]
         rows.append({"model": name, "step_ms": 1e3 * seconds[name], "floor_ms": 1e3 * floor, "ratio": seconds[name] / floor})
     if memory is not None:
         rows.append({"model": "ekvae-constrained, whole training run", "peak_memory_mb": memory})

@@ -1,6 +1,7 @@
 """The named runs, and the command line that trains, evaluates and draws them; the shipped weights and table."""
 
 import errno
+import copy
 import inspect
 import json
 import os
@@ -139,6 +140,20 @@ def test_build_is_decided_by_the_seed_alone():
     assert torch.equal(state, torch.get_rng_state()), "the global random state was changed"
     assert all(torch.equal(v, w) for v, w in zip(a.state_dict().values(), b.state_dict().values()))
     assert not torch.equal(a.decoder[0].weight, c.decoder[0].weight)
+
+
+def test_a_run_starts_from_the_frames_it_is_trained_on(tmp_path):
+    """Before the first step the frame path is at the principal components; a run that goes on does not start again."""
+    steps, experiment = [], get("dks-elbo", steps=1)
+    state = run(experiment, tmp_path, progress=False, on_step=lambda r: steps.append(r.model.frame_path.linear.weight.clone()))
+    model, _ = build(experiment)
+    before = model.frame_path.linear.weight.clone()
+    model.initialise(experiments.make_data("pendulum").train.x)
+    start = model.frame_path.linear.weight
+    reach = 1.01 * experiment.training.learning_rate  # of Adam's first step
+    assert (before - start).abs().max() > 2 * reach and 0 < (steps[0] - start).abs().max() <= reach
+    again = run(experiment, tmp_path, progress=False)
+    assert torch.equal(again.model.frame_path.linear.weight, state.model.frame_path.linear.weight)
 
 
 def test_the_data_are_those_of_the_book():

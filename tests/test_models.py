@@ -14,9 +14,9 @@ from tutorial_dssm import kalman
 from tutorial_dssm.models.base import log_normal
 from tutorial_dssm.models.dks import DKS, DKSConfig
 from tutorial_dssm.models.ekvae import EKVAE, EKVAEConfig
-from tutorial_dssm.networks import GaussianEncoder, GaussianHead, LocallyLinearTransition, mlp
+from tutorial_dssm.networks import FramePath, GaussianEncoder, GaussianHead, LocallyLinearTransition, Tanh, mlp, tanh
 
-CLASSIC = dict(seen=3, linear_path=False, gain=1.0)  # the deep Kalman smoother as it was published
+CLASSIC = dict(seen=3, frame_path=False, gain=1.0)  # the deep Kalman smoother as it was published
 KINDS = {"ekvae": (EKVAE, EKVAEConfig), "dks": (DKS, DKSConfig), "dks-classic": (DKS, functools.partial(DKSConfig, **CLASSIC))}
 EACH = pytest.mark.parametrize("kind", list(KINDS))
 
@@ -223,35 +223,29 @@ def test_ekvae_weights_are_unbiased_whatever_the_linearisation():
 # --- DKS: a linear-Gaussian instance ----------------------------------------------------------------------------------------------------
 
 
-class BackwardInformation(nn.Module):
-    """Stands in for the GRU: what x_{t:T} and u say about z_t, by the information filter run backwards, coordinate by coordinate."""
+class BackwardInformation:
+    """Stands in for the GRU and the head: what x_{t:T} and u say about z_t, by the information filter run backwards, coordinate by coordinate."""
 
     def __init__(self, f, b, q, D, d, sigma, scale):
-        super().__init__()
         self.__dict__.update(f=f, b=b, q=q, D=D, d=d, h=(D**2).sum(0) / sigma**2, sigma=sigma, scale=scale)
 
-    def forward(self, features):
-        x, u = features.flip(1).split([len(self.D), 1], -1)
+    def outputs(self, x, u):
         eta_x, push = (x - self.d) @ self.D / self.sigma**2, u * self.b  # [B, T, n] each
         J, eta, rows = self.h, eta_x[:, -1], []
         for t in reversed(range(x.shape[1])):
             q, f, pushed = (self.q, self.f, push[:, t - 1]) if t else (torch.ones_like(self.q), 0 * self.f, 0 * eta)
             var = 1 / (1 / q + J)
-            row = torch.cat([0 * eta, (var * f / q).expand_as(eta), var * (pushed / q + eta), (self.scale * var).expand_as(eta)], -1)
-            rows.append(row if t == 0 else 2 * row)  # the combiner halves it
+            parts = [(var * f / q).expand_as(eta), var * (pushed / q + eta), (self.scale * var).expand_as(eta).log()]
+            rows.append(torch.cat(parts if t else parts[1:], -1).T)
             if t:
                 J, eta = self.h + f**2 * J / (1 + q * J), eta_x[:, t - 1] + f * (eta - J * pushed) / (1 + q * J)
-        return torch.stack(rows, 1), None
+        return rows[::-1]
 
 
-class Recall(nn.Module):
-    """Stands in for the head and the combiner's input: z passes through tanh as ε z, so that it comes out linear."""
-
-    epsilon = 1e-4
-
-    def forward(self, h):
-        z, gain, offset, var = h.chunk(4, -1)
-        return gain * z * 2 / self.epsilon + offset, var
+def recall(output, z, u):
+    """Stands in for the combiner: the gain of the exact conditional meets z_{t-1}."""
+    gain, offset, log_var = output.chunk(3)
+    return torch.cat([gain * z + offset, log_var])
 
 
 def linear_dks(sigma, scale=1.0, seed=0):
@@ -268,11 +262,8 @@ def linear_dks(sigma, scale=1.0, seed=0):
         model.decoder.weight.copy_(D), model.decoder.bias.copy_(d)
     t = model.transition
     q = (t.log_q[0].exp() + t.floor).detach()
-    model.encoder, model.head = nn.Identity(), Recall()
     information = BackwardInformation(t.F[0].diagonal().detach(), t.B[0, :, 0].detach(), q, D, d, sigma, scale)
-    model._summary = lambda x, u: information(torch.cat([x, u], -1).flip(1))[0].flip(1)
-    with torch.no_grad():
-        model.from_z.weight.copy_(Recall.epsilon * torch.eye(8, 2))
+    model._outputs, model._recall, model.head.floor = information.outputs, recall, 0.0
     return model, D, d
 
 
@@ -280,11 +271,28 @@ def linear_dks(sigma, scale=1.0, seed=0):
 def test_dks_summary_is_its_gru_run_backwards(T):
     """Values and gradients: the loop is written out for speed only."""
     model, x, u = make("dks", 0), normal(3, T, 5, seed=1), normal(3, T, 1, seed=2)
-    outputs = [model._summary(x, u), model.gru(torch.cat([model.encoder(x), u], -1).flip(1))[0].flip(1)]
+    outputs = [model._summary(x, u).transpose(0, 1), model.gru(torch.cat([model.encoder(x), u], -1).flip(1))[0].flip(1)]
     parameters = [*model.encoder.parameters(), *model.gru.parameters()]
     ours, reference = ([out, *torch.autograd.grad((out * normal(*out.shape, seed=3)).sum(), parameters, materialize_grads=True)] for out in outputs)
     for mine, theirs in zip(ours, reference):
         assert torch.allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["dks", "dks-classic"])
+def test_dks_posterior_is_the_combiner_step_by_step(kind):
+    """Krishnan et al. (2017), eq. (6), written down plainly: what `_outputs` and `_recall` share out between them."""
+    model, T = make(kind, 0), 4
+    x, u, noise = normal(3, T, 5, seed=1), normal(3, T, 1, seed=2), normal(3, T, 3, seed=3)
+    with torch.no_grad():
+        means, variances, path = model._posterior(x, u, noise)
+        g, z = model._summary(x, u), None
+        direct = model.frame_path(x) if model.frame_path else torch.zeros(3, T, 3, dtype=x.dtype)
+        for t in range(T):
+            h = g[t] if t == 0 else 0.5 * (torch.tanh(model.from_z(z) + model.from_u(u[:, t - 1])) + g[t])
+            mean, var = model.head(h)
+            z = mean + direct[:, t] + var.sqrt() * noise[:, t]
+            for mine, plain in ((means, mean + direct[:, t]), (variances, var), (path, z)):
+                assert torch.allclose(mine[:, t], plain, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.6])
@@ -392,7 +400,7 @@ def test_shapes_types_and_gradients(kind, T, dtype):
     assert model.decode(path).shape == (6, T, 5) and torch.allclose(model.decode(path)[2, -1], model.decode(path[2, -1]), atol=1e-6)
     (terms.squared_error.sum() + terms.rate.sum()).backward()
     for name, p in model.named_parameters():
-        unused = T == 1 and name.startswith(("transition.", "from_")) or "weight_hh" in name and T == 1
+        unused = T == 1 and name.startswith(("transition.", "from_", "frame_path.areas")) or "weight_hh" in name and T == 1
         assert unused or (p.grad is not None and torch.isfinite(p.grad).all() and (p.grad != 0).any()), f"no gradient reaches {name}"
 
 
@@ -519,6 +527,50 @@ def test_heads_start_where_they_are_told():
     assert torch.allclose(var.log().mean(0).exp(), torch.tensor(0.2), rtol=0.1)
     mean, var = encoder(torch.randn(500, 10, generator=generator()))
     assert mean.shape == var.shape == (500, 2) and torch.allclose(var.log().mean(0).exp(), torch.tensor(0.05), rtol=0.1)
+
+
+def frame_path(x_dim, seen, z_dim, **options):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return FramePath(x_dim, seen, z_dim, gain=0.3, **options).double()
+
+
+def test_frame_path_starts_at_the_principal_components():
+    x = normal(40, 5, 6) @ normal(6, 6, seed=1) + normal(6, seed=2)
+    path = frame_path(6, 2, 3)
+    path.initialise(x)
+    frames = x.flatten(0, 1).numpy()
+    U, _, _ = np.linalg.svd(frames - frames.mean(0), full_matrices=False)
+    a = path(x)[..., :2].detach().flatten(0, 1).numpy()
+    assert np.allclose(a.mean(0), 0, atol=1e-12) and np.allclose(np.cov(a.T), np.eye(2))
+    assert np.allclose(np.abs(a.T @ U[:, 1::-1]), np.sqrt(199) * np.eye(2), atol=1e-9)  # up to sign the first two, the larger one last
+
+
+def test_areas_are_odd_in_time_and_vanish_where_nothing_moves():
+    path, x = frame_path(6, 3, 5), normal(4, 5, 6)
+    with torch.no_grad():
+        z, back, still = path(x), path(x.flip(1)), path(x[:, :1].expand(4, 5, 6))
+        a = path.linear(x)
+        product = a[:, :-1, :, None] * a[:, 1:, None, :]
+        wedge = (product - product.mT)[..., [0, 0, 1], [1, 2, 2]]
+    assert torch.allclose(z[..., :3], a) and torch.allclose(z[:, :-1, 3:], path.areas(wedge)) and (z[:, -1, 3:] == 0).all()
+    assert torch.allclose(back[:, :-1, 3:].flip(1), -z[:, :-1, 3:]) and (still[..., 3:] == 0).all()
+    assert torch.allclose(path.areas.weight @ path.areas.weight.T, 0.09 * torch.eye(2, dtype=x.dtype))
+    path.past = True
+    assert torch.equal(path(x)[:, 1:, 3:], z[:, :-1, 3:]) and (path(x)[:, 0, 3:] == 0).all()
+
+
+@pytest.mark.parametrize("seen, z_dim", [(1, 3), (3, 3)])
+def test_frame_path_without_areas(seen, z_dim):
+    path, x = frame_path(6, seen, z_dim), normal(4, 5, 6)
+    assert path(x).shape == (4, 5, z_dim) and (path(x)[..., seen:] == 0).all()
+
+
+def test_tanh():
+    for dtype, tolerance in ((torch.float32, 3e-7), (torch.float64, 1e-15)):
+        x = torch.linspace(-30, 30, 2001, dtype=dtype)
+        assert torch.allclose(tanh(x), torch.tanh(x), rtol=0, atol=tolerance)
+        assert torch.allclose(Tanh()(x), tanh(x))
 
 
 def test_mlp_refuses_an_unknown_activation():

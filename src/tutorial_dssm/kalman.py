@@ -197,7 +197,7 @@ def _check_covariance(name: str, P: Tensor, validate: bool, definite: bool = Fal
     """Raise ValueError unless every [..., n, n, B] matrix is finite, symmetric and positive (semi)definite, up to rounding."""
     if not validate or P.device.type == "meta":
         return
-    if not _all_finite(P):
+    if not all_finite(P):
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     scale = P.diagonal(dim1=-3, dim2=-2).abs().amax(-1)  # [..., B]
     if ((P - P.transpose(-3, -2)).abs().amax((-3, -2)) > 1e-4 * scale).any():
@@ -218,18 +218,18 @@ def _check_observations(a: Tensor, mask: Tensor | None, validate: bool) -> Tenso
         mask = mask.unsqueeze(-1).expand_as(a) if mask.ndim == 2 else mask
     if validate and a.device.type != "meta":
         seen = a if mask is None else a[mask]
-        if not _all_finite(seen):
+        if not all_finite(seen):
             raise ValueError("a holds NaN or infinite values where it is observed; mask missing observations instead")
     return mask
 
 
-def _all_finite(x: Tensor) -> bool:
+def all_finite(x: Tensor) -> bool:
     """Quick where the answer is yes: a finite sum has finite terms."""
     return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
 
 
 def _check_result(validate: bool, what: str, *values: Tensor) -> None:
-    if validate and values[0].device.type != "meta" and not all(_all_finite(v) for v in values):
+    if validate and values[0].device.type != "meta" and not all(all_finite(v) for v in values):
         raise ValueError(f"{what} is not finite: a covariance (Q, R, P1 or one computed from them) is not positive definite in {values[0].dtype}")
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..kalman import all_finite
 from ..networks import LocallyLinearTransition
 
 
@@ -38,13 +39,16 @@ class SequentialModel(nn.Module):
         self.x_dim, self.u_dim, self.z_dim = x_dim, u_dim, z_dim
         self.transition = LocallyLinearTransition(z_dim, u_dim, bases, mix_hidden, q0)
 
+    def initialise(self, x: Tensor) -> None:
+        """Start from training frames x [N, T, X], before the first step of training; nothing here, where random weights will do."""
+
     def check(self, x: Tensor, u: Tensor) -> None:
         """Raise ValueError unless x is [B, T, X], u is [B, T, U], T >= 1 and (off the GPU) all values are finite."""
         if x.ndim != 3 or x.shape[-1] != self.x_dim or x.shape[1] == 0:
             raise ValueError(f"x must be [B, T, {self.x_dim}] with T >= 1, got {list(x.shape)}")
         if u.shape != (*x.shape[:2], self.u_dim):
             raise ValueError(f"u must be [B, T, U] = {[*x.shape[:2], self.u_dim]} to go with x, got {list(u.shape)}")
-        if x.device.type == "cpu" and not (torch.isfinite(x).all() and torch.isfinite(u).all()):
+        if x.device.type == "cpu" and not (all_finite(x) and all_finite(u)):
             raise ValueError("x and u must be finite, got NaN or infinity")
 
     def noise(self, like: Tensor, *shape: int, generator: torch.Generator | None) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..networks import GaussianHead, mlp
+from ..networks import FramePath, GaussianHead, mlp
 from .base import Posterior, SequentialModel, Terms
 
 
@@ -23,8 +23,8 @@ class DKSConfig:
     q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
     q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     var0: float = 0.1  # variance of q(z_t | z_{t-1}, …) at the start
-    linear_path: bool = True  # add a linear map of x_t to the posterior mean
-    gain: float = 0.3  # share of the recurrent network in the posterior mean at the start, beside the linear path
+    frame_path: bool = True  # add to the posterior mean what frames say without a network (`FramePath`)
+    gain: float = 0.3  # share of the recurrent network, and of the areas in the frame path, in the posterior mean at the start
     activation: str = "silu"  # of the encoder; the decoder's is relu
 
 
@@ -32,8 +32,8 @@ class DKS(SequentialModel):
     """p(x_t | z_t) by a decoder, p(z_{t+1} | z_t, u_t) locally linear, q(z_t | z_{t-1}, x_{t:T}, u_{t-1:T}) from a backward GRU.
 
     The previous state enters the posterior as in Krishnan et al. (2017), eq. (6) ("combiner"): h = (tanh(W [z_{t-1}, u_{t-1}] + b) + g_t) / 2,
-    with g_t the GRU's summary of the present and future frames and controls. The posterior mean adds a linear path from x_t, as the encoder of
-    the EKVAE does, and the decoder sees the first `seen` coordinates only (the a_t of the EKVAE): the two models differ in their posterior.
+    with g_t the GRU's summary of the present and future frames and controls. The posterior mean adds the frame path, and the decoder sees the
+    first `seen` coordinates only (the a_t of the EKVAE): the two models differ in their posterior.
     """
 
     def __init__(self, config: DKSConfig = DKSConfig()):
@@ -46,21 +46,28 @@ class DKS(SequentialModel):
         self.from_z = nn.Linear(c.z_dim, c.hidden, bias=False)
         self.from_u = nn.Linear(c.u_dim, c.hidden)
         self.head = GaussianHead(c.hidden, c.z_dim, c.var0, c.gain)
-        self.linear = nn.Linear(c.x_dim, c.z_dim, bias=False) if c.linear_path else None
+        self.frame_path = FramePath(c.x_dim, c.seen, c.z_dim, c.gain) if c.frame_path else None
+
+    def initialise(self, x: Tensor) -> None:
+        """See `SequentialModel`: the frame path starts at the principal components."""
+        if self.frame_path:
+            self.frame_path.initialise(x)
 
     def _summary(self, x: Tensor, u: Tensor) -> Tensor:
-        """What the frames and controls from t on say, for every t: [B, T, hidden].
+        """What the frames and controls from t on say, for every t: [T, B, hidden], time first.
 
         The same as `self.gru` run backwards over `cat(self.encoder(x), u)`, in less time on a CPU: the encoder's last layer and the GRU's input layer
         are both linear, so that one matrix does the work of both.
         """
         *body, last = self.encoder
         (W, V, b, c), H = self.gru.parameters(), self.gru.hidden_size  # of the input and of the state; rows: reset, keep, new
+        twice = torch.cat([b.new_ones(2 * H), b.new_full((H,), 2.0)])  # tanh(a) = 2 σ(2 a) - 1, quicker on a CPU: the first 2 goes into the weights
         W_x, W_u = W.split([H, self.u_dim], 1)
-        W, b = torch.cat([W_x @ last.weight, W_u], 1), W_x @ last.bias + b
-        inputs = torch.cat([nn.Sequential(*body)(x), u], -1)
-        gates = nn.functional.linear(inputs, W[: 2 * H], (b + c)[: 2 * H]).unbind(1)
-        news = nn.functional.linear(inputs, W[2 * H :], b[2 * H :]).unbind(1)
+        W, b = torch.cat([W_x @ last.weight, W_u], 1) * twice.unsqueeze(-1), (W_x @ last.bias + b) * twice
+        V, c = V * twice.unsqueeze(-1), c * twice
+        inputs = torch.cat([nn.Sequential(*body)(x), u], -1).transpose(0, 1).flatten(0, 1)  # [T·B, hidden + U]
+        gates = nn.functional.linear(inputs, W[: 2 * H], (b + c)[: 2 * H]).unflatten(0, (-1, len(x))).unbind()
+        news = nn.functional.linear(inputs, W[2 * H :], b[2 * H :]).unflatten(0, (-1, len(x))).unbind()
         V_gates, V_new, c_new = V[: 2 * H].t(), V[2 * H :].t(), c[2 * H :]
         h, path = x.new_zeros(x.shape[0], H), []
         for gate, new in zip(reversed(gates), reversed(news)):
@@ -68,26 +75,38 @@ class DKS(SequentialModel):
             if path:  # before that, h is zero
                 gate, recalled = torch.addmm(gate, h, V_gates), torch.addmm(c_new, h, V_new)
             reset, keep = torch.sigmoid(gate).chunk(2, -1)
-            h = torch.lerp(torch.tanh(torch.addcmul(new, reset, recalled)), h, keep)
+            new = torch.sigmoid(torch.addcmul(new, reset, recalled))
+            h = torch.lerp(2 * new - 1, h, keep)
             path.append(h)
-        return torch.stack(path[::-1], 1)
+        return torch.stack(path[::-1])
+
+    def _outputs(self, x: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """For every t, the head's outputs without the share of z_{t-1}, batch last: T times [2 Z, B].
+
+        The head is linear, so its product with the summary is taken for all t at once. In h = (tanh(a) + g) / 2 = σ(2 a) + (g - 1) / 2
+        the second term needs no z; `_recall` adds the first.
+        """
+        g = self._summary(x, u)
+        outputs = self.head.linear(torch.cat([g[:1], 0.5 * (g[1:] - 1)]))  # [T, B, 2 Z]
+        if self.frame_path:
+            outputs = outputs + nn.functional.pad(self.frame_path(x).transpose(0, 1), (0, self.z_dim))  # to the means only
+        return outputs.mT.unbind()
+
+    def _recall(self, output: Tensor, z: Tensor, u: Tensor) -> Tensor:
+        """Adds what z_{t-1} [Z, B] and u_{t-1} [U, B] say to the head's output at t."""
+        W, b = torch.cat([self.from_z.weight, self.from_u.weight], 1), self.from_u.bias.unsqueeze(-1)
+        return torch.addmm(output, self.head.linear.weight, torch.sigmoid(torch.addmm(2 * b, 2 * W, torch.cat([z, u]))))
 
     def _posterior(self, x: Tensor, u: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Ancestral pass: conditional means, variances and the path they lead to, each [B, T, Z]; zero noise gives the mean path."""
-        summary = self._summary(x, u).unbind(1)
-        linear = self.linear(x).unbind(1) if self.linear else [0.0] * x.shape[1]
-        noise, from_u = noise.unbind(1), self.from_u(u[:, :-1]).unbind(1)  # from_u[t - 1] sees the control before z_t
-        mean, var = self.head(summary[0])
-        mean = mean + linear[0]
-        z = mean + var.sqrt() * noise[0]
-        means, variances, path = [mean], [var], [z]
-        for t in range(1, x.shape[1]):
-            h = 0.5 * (torch.tanh(self.from_z(z) + from_u[t - 1]) + summary[t])
-            mean, var = self.head(h)
-            mean = mean + linear[t]
-            z = mean + var.sqrt() * noise[t]
-            means.append(mean), variances.append(var), path.append(z)
-        return torch.stack(means, 1), torch.stack(variances, 1), torch.stack(path, 1)
+        outputs, path = [], []
+        for output, e, before in zip(self._outputs(x, u), noise.movedim(0, -1).unbind(), [None, *u.movedim(0, -1).unbind()]):
+            if path:
+                output = self._recall(output, path[-1], before)
+            mean, var = self.head.split(output, 0)
+            outputs.append(output), path.append(torch.addcmul(mean, var.sqrt(), e))
+        mean, var = self.head.split(torch.stack(outputs).permute(2, 0, 1))
+        return mean, var, torch.stack(path).permute(2, 0, 1)
 
     def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Posterior:
         """The path of means (each step conditioned on the mean before it), one draw, and the conditional variances along the mean path."""

@@ -1,7 +1,6 @@
 """The named runs, and the command line that trains, evaluates and draws them; the shipped weights and table."""
 
 import errno
-import copy
 import inspect
 import json
 import os

@@ -40,7 +40,7 @@ class Experiment:
 
 
 # What the search on seeds 10-14 chose for each model (chapter 8, "The search, honestly"); all objectives of a model share its model and training.
-# "dks-classic" is the smoother without what the search added to it: its decoder sees all of z, and nothing in it is slow, linear or started from data.
+# "dks-classic" is the smoother without what the search added to it: its decoder sees all of z, nothing is slow, linear or started from data.
 _MODELS = {
     "dks": DKSConfig(),
     "dks-classic": DKSConfig(seen=3, frame_path=False, gain=1.0, q0_seen=0.1, q0_hidden=0.1),

@@ -242,10 +242,10 @@ class BackwardInformation:
         return rows[::-1]
 
 
-def recall(output, z, u):
+def recall(output, memory, weights):
     """Stands in for the combiner: the gain of the exact conditional meets z_{t-1}."""
     gain, offset, log_var = output.chunk(3)
-    return torch.cat([gain * z + offset, log_var])
+    return torch.cat([gain * memory[: len(gain)] + offset, log_var])
 
 
 def linear_dks(sigma, scale=1.0, seed=0):

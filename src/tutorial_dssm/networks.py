@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 def tanh(x: Tensor) -> Tensor:
     """tanh x = 2 σ(2 x) - 1: on a CPU, PyTorch's sigmoid takes a tenth of the time of its tanh."""
-    return torch.sigmoid(2 * x).mul(2).sub_(1)
+    return (2 * x).sigmoid_().mul(2).sub_(1)
 
 
 class Tanh(nn.Module):

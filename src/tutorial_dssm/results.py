@@ -100,8 +100,9 @@ FOUND = 0.95  # a seed counts as found when all three R² reach this
 def load_search() -> list[dict]:
     """A row per trial.
 
-    Keys: source ("prototype", "search", "after the freeze" or "third"), model, settings (text), seed, steps, and on validation sequences r2_sin, r2_cos,
-    r2_velocity, r2_velocity_knn and mse_open_loop (the last two may be null). Trials that looked hopeless were stopped early: `steps` says where.
+    Keys: source ("prototype", "search", "after the freeze" or "third"), model, settings (text), seed, steps, and on validation sequences
+    r2_sin, r2_cos, r2_velocity, r2_velocity_knn and mse_open_loop (the last two may be null).
+    Trials that looked hopeless were stopped early: `steps` says where.
     """
     return files.read_json(SEARCH)
 

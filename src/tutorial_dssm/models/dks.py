@@ -74,8 +74,8 @@ class DKS(SequentialModel):
             recalled = c_new
             if path:  # before that, h is zero
                 gate, recalled = torch.addmm(gate, h, V_gates), torch.addmm(c_new, h, V_new)
-            reset, keep = torch.sigmoid(gate).chunk(2, -1)
-            new = torch.sigmoid(torch.addcmul(new, reset, recalled))
+            reset, keep = gate.sigmoid().chunk(2, -1)
+            new = torch.addcmul(new, reset, recalled).sigmoid_()
             h = torch.lerp(2 * new - 1, h, keep)
             path.append(h)
         return torch.stack(path[::-1])
@@ -83,26 +83,28 @@ class DKS(SequentialModel):
     def _outputs(self, x: Tensor, u: Tensor) -> tuple[Tensor, ...]:
         """For every t, the head's outputs without the share of z_{t-1}, batch last: T times [2 Z, B].
 
-        The head is linear, so its product with the summary is taken for all t at once. In h = (tanh(a) + g) / 2 = σ(2 a) + (g - 1) / 2
-        the second term needs no z; `_recall` adds the first.
+        The head is linear, so its product with the summary is taken for all t at once. For t > 1 it sees
+        h = (tanh(a) + g_t) / 2 = σ(2 a) + (g_t - 1) / 2, whose second term needs no z; `_recall` adds the first.
         """
-        g = self._summary(x, u)
-        outputs = self.head.linear(torch.cat([g[:1], 0.5 * (g[1:] - 1)]))  # [T, B, 2 Z]
+        g, (W, b) = self._summary(x, u), self.head.linear.parameters()
+        first, later = nn.functional.linear(g[:1], W, b), nn.functional.linear(g[1:], 0.5 * W, b - 0.5 * W.sum(1))
+        outputs = torch.cat([first, later])  # [T, B, 2 Z]
         if self.frame_path:
             outputs = outputs + nn.functional.pad(self.frame_path(x).transpose(0, 1), (0, self.z_dim))  # to the means only
         return outputs.mT.unbind()
 
-    def _recall(self, output: Tensor, z: Tensor, u: Tensor) -> Tensor:
-        """Adds what z_{t-1} [Z, B] and u_{t-1} [U, B] say to the head's output at t."""
-        W, b = torch.cat([self.from_z.weight, self.from_u.weight], 1), self.from_u.bias.unsqueeze(-1)
-        return torch.addmm(output, self.head.linear.weight, torch.sigmoid(torch.addmm(2 * b, 2 * W, torch.cat([z, u]))))
+    def _recall(self, output: Tensor, memory: Tensor, weights: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Adds what z_{t-1} and u_{t-1}, together [Z + U, B], say to the head's output at t."""
+        W, b, head = weights
+        return torch.addmm(output, head, torch.addmm(b, W, memory).sigmoid_())
 
     def _posterior(self, x: Tensor, u: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Ancestral pass: conditional means, variances and the path they lead to, each [B, T, Z]; zero noise gives the mean path."""
+        weights = 2 * torch.cat([self.from_z.weight, self.from_u.weight], 1), 2 * self.from_u.bias.unsqueeze(-1), self.head.linear.weight
         outputs, path = [], []
         for output, e, before in zip(self._outputs(x, u), noise.movedim(0, -1).unbind(), [None, *u.movedim(0, -1).unbind()]):
             if path:
-                output = self._recall(output, path[-1], before)
+                output = self._recall(output, torch.cat([path[-1], before]), weights)
             mean, var = self.head.split(output, 0)
             outputs.append(output), path.append(torch.addcmul(mean, var.sqrt(), e))
         mean, var = self.head.split(torch.stack(outputs).permute(2, 0, 1))

@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -22,14 +23,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 from timing import interleave, report, table
+from tutorial_dssm.experiments import MODELS, get
 from tutorial_dssm.kalman import compiled_filter_step
-from tutorial_dssm.models.dks import DKS, DKSConfig
-from tutorial_dssm.models.ekvae import EKVAE, EKVAEConfig
 from tutorial_dssm.objectives import ConstrainedConfig, make_objective
 from tutorial_dssm.training import Run, TrainingConfig
 
 RESULT = Path(__file__).parent / "results" / "training_step.md"
-MODELS = {"ekvae": (EKVAE, EKVAEConfig()), "dks": (DKS, DKSConfig())}
+KINDS = ("ekvae", "dks", "dkf", "dvbf", "dvbf-smoothing", "kvae", "rssm", "e2c", "vae", "vhp")
+MAIN = KINDS[:2]  # also compiled and with a small mixture
 
 
 def batch(B=250, T=15, X=256):
@@ -38,11 +39,16 @@ def batch(B=250, T=15, X=256):
     return torch.rand(B, T, X, generator=generator), torch.randn(B, T, 1, generator=generator)
 
 
+def new_model(kind, **sizes):
+    """A model of the named runs, with random weights."""
+    config = replace(get(f"{kind}-constrained").model, **sizes)
+    torch.manual_seed(0)
+    return MODELS[type(config)](config)
+
+
 def training_step(kind, x, u, compiled=False, **sizes):
     """A function that makes one step of the training that the book uses."""
-    model_class, config = MODELS[kind]
-    torch.manual_seed(0)
-    model = model_class(type(config)(**sizes))
+    model = new_model(kind, **sizes)
     if compiled:
         model.step = compiled_filter_step()
     run = Run(model, make_objective(ConstrainedConfig()), TrainingConfig(), 0, torch.device("cpu"))
@@ -56,14 +62,13 @@ def training_step(kind, x, u, compiled=False, **sizes):
 
 def floor_step(kind, x, u):
     """A function that makes one step of the encoder and decoder alone."""
-    model_class, config = MODELS[kind]
-    torch.manual_seed(0)
-    model = model_class(config)
+    model = new_model(kind)
     optimizer = torch.optim.Adam([*model.encoder.parameters(), *model.decoder.parameters()], 1e-3)
     latents = next(model.decoder.parameters()).shape[1]
+    seen = torch.cat([x, x], -1) if kind == "e2c" else x  # it sees pairs
 
     def step():
-        features = model.encoder(x)
+        features = model.encoder(seen)
         features = features if isinstance(features, torch.Tensor) else features[0]  # EKVAE's encoder ends in a mean and a variance
         loss = ((x - model.decoder(features[..., :latents])) ** 2).sum((1, 2)).mean()
         optimizer.zero_grad(set_to_none=True)
@@ -88,20 +93,22 @@ def main():
     parser.add_argument("--write", action="store_true", help="also write the table of the book, benchmarks/results/training_step.md")
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled filter step")
     parser.add_argument("--no-memory", action="store_true", help="leave out the memory of a training run")
+    parser.add_argument("--models", nargs="*", choices=KINDS, help="some of the models (all)")
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     memory = None if options.no_memory else training_memory()  # first, while no compiler has run as a child process
     torch.set_num_threads(1)
     x, u = batch()
-    steps = {kind: training_step(kind, x, u) for kind in MODELS}
-    if not options.no_compile:
+    kinds = options.models or KINDS
+    steps = {kind: training_step(kind, x, u) for kind in kinds}
+    if not options.no_compile and "ekvae" in kinds:
         steps["ekvae compiled"] = training_step("ekvae", x, u, compiled=True)
-    steps |= {f"{kind}, small mixture": training_step(kind, x, u, mix_hidden=64, bases=16) for kind in MODELS}
-    floors = {f"{kind} floor": floor_step(kind, x, u) for kind in MODELS}
+    steps |= {f"{kind}, small mixture": training_step(kind, x, u, mix_hidden=64, bases=16) for kind in MAIN if kind in kinds}
+    floors = {f"{kind} floor": floor_step(kind, x, u) for kind in kinds}
     seconds = interleave(steps | floors, options.rounds, warmup=3, at_most=120)
     rows = []
     for name in steps:
-        floor = seconds[f"{name.replace(',', ' ').split()[0]} floor"]
+        floor = seconds[f"{name.replace(',', ' ').split()[0]} floor"]  # of "ekvae compiled": ekvae's
         rows.append({"model": name, "step_ms": 1e3 * seconds[name], "floor_ms": 1e3 * floor, "ratio": seconds[name] / floor})
     if memory is not None:
         rows.append({"model": "ekvae-constrained, whole training run", "peak_memory_mb": memory})

@@ -17,8 +17,9 @@ from tutorial_dssm.__main__ import main
 from tutorial_dssm.experiments import build, from_dict, get, load, load_pretrained, load_run, load_training_record, run
 from tutorial_dssm.training import CHECKPOINT, MODEL
 
-NAMES = [f"{model}-{objective}" for model in ("dks", "dks-classic", "ekvae")
-         for objective in ("elbo", "elbo-learned-noise", "annealed", "constrained", "rewo")]  # fmt: skip
+MODEL_NAMES = ("vae", "vhp", "lgssm", "e2c", "dkf", "dks", "dks-classic", "dvbf", "dvbf-smoothing", "kvae", "kvae-markov", "rssm", "ekvae")
+NAMES = [f"{model}-{objective}" for model in MODEL_NAMES
+         for objective in ("elbo", "elbo-learned-noise", "annealed", "constrained", "rewo", *["balanced"] * (model == "rssm"))]  # fmt: skip
 KEYS = {"r2_sin", "r2_cos", "r2_velocity", "mse_smoothed", "mse_open_loop", "mse_forecast", "distortion", "rate", "elbo", "seed", "steps"}
 KEYS |= {"run", "data", "r2_sin_knn", "r2_cos_knn", "r2_velocity_knn", "distortion_se", "rate_se", "elbo_se", "sigma"}
 SHIPPED = ("dks-elbo-learned-noise", "dks-constrained", "ekvae-elbo-learned-noise", "ekvae-constrained")
@@ -69,8 +70,13 @@ def test_the_named_runs():
     assert list(experiments.EXPERIMENTS) == NAMES
     for name, e in experiments.EXPERIMENTS.items():
         assert e.name == name and e.seed == 0 and e.data == "pendulum"
-        assert type(e.model) is (experiments.EKVAEConfig if name.startswith("ekvae") else experiments.DKSConfig)
         assert getattr(e.objective, "damping", None) == {"rewo": True, "constrained": False}.get(name.rsplit("-", 1)[1])
+
+
+def test_every_model_has_a_named_run_of_its_own_type():
+    built = {type(build(e)[0]) for e in tiny.EXPERIMENTS.values()}
+    assert built == set(experiments.MODELS.values())
+    assert all(type(build(e)[0].config) is type(e.model) for e in tiny.EXPERIMENTS.values())
 
 
 def test_get():

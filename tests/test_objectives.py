@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 
-from tutorial_dssm.models.base import Terms
+from tutorial_dssm.models.base import StepTerms, Terms
 from tutorial_dssm.objectives import (
     ELBO,
     OBJECTIVES,
     Annealed,
     AnnealedConfig,
+    Balanced,
+    BalancedConfig,
     Constrained,
     ConstrainedConfig,
     ELBOConfig,
@@ -26,13 +28,20 @@ TARGET = 1e-3
 # Squared error per pixel at each step: violated, falling until the constraint holds, then violated again, far off both ways.
 MSE = [0.05, 0.02, 0.004, 0.0011, 0.0005, 0.0002, 0.0001, 0.00005, 0.0008, 0.003, 0.02, 0.02, 0.002, 0.0003, 0.0001, 0.0001]
 PLAIN, REWO = ConstrainedConfig(average=0.5), ConstrainedConfig(lambda0=0.5, average=0.5, damping=True)
-CONFIGS = [ELBOConfig(), LearnedNoiseConfig(), AnnealedConfig(steps=11), PLAIN, REWO]
+CONFIGS = [ELBOConfig(), LearnedNoiseConfig(), AnnealedConfig(steps=11), PLAIN, REWO, BalancedConfig(free_nats=0.1)]
 
 
 def terms(mse, rate=5.0):
     """A batch of three sequences with that mean squared error per value, and that mean rate."""
     spread = torch.tensor([0.5, 1.0, 1.5], dtype=torch.float64)
-    return Terms(spread * mse * N, spread * rate)
+    return step_terms(spread * mse * N, spread * rate)
+
+
+def step_terms(squared_error, rate):
+    """`StepTerms` of four steps that share a rate."""
+    result = StepTerms(squared_error, rate)
+    result.kl_prior = result.kl_posterior = rate[:, None].expand(-1, 4) / 4
+    return result
 
 
 def objective(config):
@@ -204,7 +213,7 @@ def test_state_goes_on_where_it_was_saved(config, saved):
 def test_report_is_scalars_of_which_only_the_loss_has_a_gradient(config):
     leaf = torch.ones(3, requires_grad=True)
     model = make_objective(config)
-    report = model(Terms(leaf * 2, leaf * 3), N)
+    report = model(step_terms(leaf * 2, leaf * 3), N)
     assert isinstance(report, Report) and all(v.shape == () and v.dtype == torch.float32 for v in report)
     assert report.loss.requires_grad and not any(v.requires_grad for v in report[1:])
     assert float(report.rate) == 3 and float(report.mse) == pytest.approx(2 / N)
@@ -212,7 +221,7 @@ def test_report_is_scalars_of_which_only_the_loss_has_a_gradient(config):
 
 
 def test_make_objective_knows_every_config():
-    assert {type(make_objective(c)) for c in CONFIGS} == {ELBO, LearnedNoise, Annealed, Constrained} == set(OBJECTIVES.values())
+    assert {type(make_objective(c)) for c in CONFIGS} == {ELBO, LearnedNoise, Annealed, Constrained, Balanced} == set(OBJECTIVES.values())
 
 
 @pytest.mark.parametrize("config, field, value", [

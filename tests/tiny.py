@@ -13,12 +13,13 @@ IMAGE = pendulum.PendulumConfig(image_size=6)
 TRAINING = TrainingConfig(
     steps=13, batch=8, noise_warmup=4, log_every=2, snapshot_every=4, snapshot_sequences=3, checkpoint_every=5
 )
+SIZES = {"x_dim": 36, "hidden": 8, "bases": 2, "mix_hidden": 4, "deterministic": 4, "prior_hidden": 4}
 
 
 def shrink(experiment):
     """The same run with networks, batch and steps that take milliseconds."""
-    model = replace(experiment.model, x_dim=36, hidden=8, bases=2, mix_hidden=4)
-    return replace(experiment, model=model, training=TRAINING)
+    sizes = {k: v for k, v in SIZES.items() if hasattr(experiment.model, k)}
+    return replace(experiment, model=replace(experiment.model, **sizes), training=TRAINING)
 
 
 EXPERIMENTS = {name: shrink(e) for name, e in experiments.EXPERIMENTS.items()}

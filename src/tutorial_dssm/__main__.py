@@ -1,4 +1,4 @@
-"""Command line: `python -m tutorial_dssm list | train | evaluate | figures`."""
+"""Command line: `python -m tutorial_dssm list | train | evaluate | figures | study`."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from . import experiments
+from . import experiments, study
 
 Name = tyro.conf.Positional[str]
 
@@ -88,7 +88,36 @@ def figures(run: Name, out: Path) -> None:
         print(path)
 
 
-COMMANDS = {"list": list_, "train": train, "evaluate": evaluate, "figures": figures}
+def study_(
+    out: Path = Path("runs/study"),
+    models: tuple[str, ...] = study.MODELS,
+    objectives: tuple[str, ...] = study.OBJECTIVES,
+    seeds: str = study.SEEDS,
+    steps: int | None = None,
+    jobs: int | None = None,
+    backend: Literal["loky", "dask", "ray"] = "loky",
+    scheduler: str | None = None,
+) -> None:
+    """Train and evaluate models x objectives x seeds on all cores or a cluster; what is finished is not done again.
+
+    Args:
+        out: folder of the study: a folder a run, and the table as study.csv and study.json. On a cluster, all workers must see it.
+        models: first parts of the names of `list`.
+        objectives: last parts of the names of `list`.
+        seeds: such as 0-4 or 0,2,7-9.
+        steps: optimiser steps, if not the 1500 of the study.
+        jobs: runs at a time (all cores if not given); each uses one thread.
+        backend: processes on this machine (loky), or a cluster: dask (needs the extra [study]) or ray.
+        scheduler: address of the Dask scheduler or Ray cluster.
+    """
+    done = study.run(out, models, objectives, study.parse_seeds(seeds), steps, jobs, backend, scheduler)
+    print(study.study_table(done.rows))
+    print(f"\n{len(done.rows)} runs in {out / study.TABLE}.csv and .json")
+    if done.failures:
+        raise ValueError(f"{len(done.failures)} failed: {'; '.join(map(str, done.failures))}")
+
+
+COMMANDS = {"list": list_, "train": train, "evaluate": evaluate, "figures": figures, "study": study_}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -56,6 +56,14 @@ class GaussianHead(nn.Module):
         return mean, log_var.exp() + self.floor
 
 
+def principal_components(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """W [n, X] and b [n] such that W x + b are the first n principal components of frames x [N, T, X], each with unit variance, the largest last."""
+    frames = x.flatten(0, -2)
+    values, vectors = torch.linalg.eigh(torch.cov(frames.t()))  # ascending
+    W = (vectors[:, -n:] / values[-n:].sqrt()).t()
+    return W, -W @ frames.mean(0)
+
+
 class GaussianEncoder(nn.Module):
     """q(a | x) = N(W x + MLP(x), diag): a linear path beside two hidden layers.
 
@@ -68,6 +76,12 @@ class GaussianEncoder(nn.Module):
         self.features = nn.Sequential(mlp([x_dim, hidden, hidden], activation), ACTIVATIONS[activation]())
         self.head = GaussianHead(hidden, n, var0, gain)
         self.linear = nn.Linear(x_dim, n, bias=False)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Start from frames x [N, T, X]: the linear path becomes their first principal components, each with unit variance."""
+        W, b = principal_components(x, self.linear.out_features)
+        self.linear.weight.copy_(W), self.head.linear.bias[: len(b)].copy_(b)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mean, variance of a, each [..., n]; x [..., X]."""
@@ -87,7 +101,7 @@ class FramePath(nn.Module):
     def __init__(self, x_dim: int, seen: int, z_dim: int, gain: float, past: bool = False):
         super().__init__()
         self.linear, self.hidden, self.past = nn.Linear(x_dim, seen), z_dim - seen, past
-        self.register_buffer("pairs", torch.triu_indices(seen, seen, 1), persistent=False)
+        self.register_buffer("pairs", torch.triu_indices(seen, seen, 1))
         self.areas = nn.Linear(self.pairs.shape[1], z_dim - seen, bias=False) if seen > 1 and z_dim > seen else None
         if self.areas:
             nn.init.orthogonal_(self.areas.weight, gain)
@@ -95,11 +109,8 @@ class FramePath(nn.Module):
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Start from frames x [N, T, X]: a becomes their first principal components, each with unit variance."""
-        frames = x.flatten(0, -2)
-        mean, n = frames.mean(0), self.linear.out_features
-        values, vectors = torch.linalg.eigh(torch.cov(frames.t()))  # ascending
-        W = (vectors[:, -n:] / values[-n:].sqrt()).t()
-        self.linear.weight.copy_(W), self.linear.bias.copy_(-W @ mean)
+        W, b = principal_components(x, self.linear.out_features)
+        self.linear.weight.copy_(W), self.linear.bias.copy_(b)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""

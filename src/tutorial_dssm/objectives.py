@@ -231,7 +231,53 @@ class Constrained(Objective):
         return math.sqrt(self.config.target_mse) / self.lam.sqrt()
 
 
-OBJECTIVES = {ELBOConfig: ELBO, LearnedNoiseConfig: LearnedNoise, AnnealedConfig: Annealed, ConstrainedConfig: Constrained}
+@dataclass(frozen=True)
+class BalancedConfig:
+    """KL balancing and free nats, with a learned observation noise."""
+
+    sigma0: float = 0.3  # σ at the start: the standard deviation of the pixels
+    balance: float = 0.8  # α, the share of the KL's gradient that goes to the prior; 1 - α goes to the posterior
+    free_nats: float = 0.0  # KL of a step below which it is free, nats per step
+
+    def __post_init__(self):
+        _check_positive(self, "sigma0")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"balance must be between 0 and 1, got {self.balance}")
+        if not 0 <= self.free_nats < math.inf:
+            raise ValueError(f"free_nats must be at least 0 and finite, got {self.free_nats}")
+
+
+class Balanced(LearnedNoise):
+    """loss = D + Σ_t max(α KL(sg(q_t) ‖ p_t) + (1 - α) KL(q_t ‖ sg(p_t)), free nats), with sg = no gradient and σ learned as in `LearnedNoise`.
+
+    Balancing (Hafner et al. 2021, DreamerV2) leaves the value alone and lets the prior learn faster than it holds the posterior down; at α = 1/2 both
+    have half the gradient of the ELBO. Free nats (Kingma et al. 2016; Hafner et al. 2019), here of each step of each sequence: a KL below them has no
+    gradient. So the gradient is not that of a bound; the `rate` reported is the true one, unclipped. ValueError for a model without `StepTerms`.
+    """
+
+    def __init__(self, config: BalancedConfig = BalancedConfig()):
+        super().__init__(LearnedNoiseConfig(config.sigma0))
+        self.config = config
+
+    def forward(self, terms: Terms, n: int) -> Report:
+        """See `Objective`."""
+        if terms.kl_prior is None or terms.kl_posterior is None:
+            raise ValueError("balanced needs the KL of every step (StepTerms), which this model does not give; use a model that does, as rssm")
+        c, (squared_error, rate, mse) = self.config, _means(terms, n)
+        kl = c.balance * terms.kl_prior + (1 - c.balance) * terms.kl_posterior  # [B, T]
+        if c.free_nats > 0:
+            kl = kl.clamp(min=c.free_nats)
+        d = distortion(squared_error, n, self.noise())
+        return self._report(d + kl.sum(1).mean(), d, rate, mse, 1.0, self.noise())
+
+
+OBJECTIVES = {
+    ELBOConfig: ELBO,
+    LearnedNoiseConfig: LearnedNoise,
+    AnnealedConfig: Annealed,
+    ConstrainedConfig: Constrained,
+    BalancedConfig: Balanced,
+}
 
 
 def make_objective(config) -> Objective:

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import files
-from .models.base import SequentialModel
+from .models.base import Model
 from .objectives import Objective, Report
 from .pendulum import SequenceData
 
@@ -47,7 +47,7 @@ class TrainingConfig:
 class Run:
     """The whole state of a training run: what a checkpoint holds, and nothing else decides how the run goes on."""
 
-    def __init__(self, model: SequentialModel, objective: Objective, config: TrainingConfig, seed: int, device: torch.device):
+    def __init__(self, model: Model, objective: Objective, config: TrainingConfig, seed: int, device: torch.device):
         self.model, self.objective, self.config = model.to(device), objective.to(device), config
         named = [*model.named_parameters(), *objective.named_parameters()]
         noise = [p for name, p in named if name.rpartition(".")[2] in NOISES]

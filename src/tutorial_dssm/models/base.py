@@ -25,19 +25,46 @@ class Terms(NamedTuple):
     squared_error: Tensor  # [B] |x - x̂|² summed over T and X, at one posterior draw
     rate: Tensor  # [B] nats per sequence: a one-draw estimate of KL(q(latents | x, u) ‖ p(latents | u))
 
+    # The KL of every step in closed form, where a model has it (`StepTerms`). No entries of the tuple: terms are a pair for everyone else.
+    kl_prior = None
+    kl_posterior = None
+
+
+class StepTerms(Terms):
+    """`Terms` of a model whose rate is a sum over steps of closed-form KL divergences, for objectives that balance or clip them."""
+
+    kl_prior: Tensor  # [B, T] KL(q_t ‖ p_t) in nats with q_t stopped: its gradient reaches the prior only
+    kl_posterior: Tensor  # [B, T] the same value with p_t stopped: its gradient reaches the posterior only
+
+    @classmethod
+    def of_gaussians(cls, squared_error: Tensor, q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor]) -> "StepTerms":
+        """From mean and variance [B, T, Z] of q_t and of p_t. What is stopped are these four, not the path that leads to them."""
+        terms = cls(squared_error, kl_diagonal(*q, *p).sum(1))
+        terms.kl_prior = kl_diagonal(*(v.detach() for v in q), *p)
+        terms.kl_posterior = kl_diagonal(*q, *(v.detach() for v in p))
+        return terms
+
+
+def kl_diagonal(mean: Tensor, var: Tensor, p_mean: Tensor, p_var: Tensor) -> Tensor:
+    """KL(N(mean, var) ‖ N(p_mean, p_var)) of diagonal Gaussians, summed over the last axis, in nats."""
+    return 0.5 * (torch.log(p_var / var) + (var + (mean - p_mean) ** 2) / p_var - 1).sum(-1)
+
 
 def log_normal(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
     """Log density of a diagonal Gaussian, summed over the last axis, in nats."""
     return -0.5 * ((x - mean) ** 2 / var + torch.log(var) + math.log(2 * math.pi)).sum(-1)
 
 
-class SequentialModel(nn.Module):
-    """Base class: sizes, the prior z_1 ~ N(0, I), the locally linear transition, open-loop prediction and the checks at the door."""
+class Model(nn.Module):
+    """What every model of the package has: sizes, a start from data, the checks at the door. A subclass adds `infer`, `terms` and `decode`.
 
-    def __init__(self, x_dim: int, u_dim: int, z_dim: int, bases: int, mix_hidden: int, q0: Sequence[float]):
+    `terms` has a keyword `analytic`: False asks for the rate as log q - log p of the draw itself, as importance weights need it (`bounds`). Models
+    whose rate is that already take the keyword and need not look at it.
+    """
+
+    def __init__(self, x_dim: int, u_dim: int, z_dim: int):
         super().__init__()
         self.x_dim, self.u_dim, self.z_dim = x_dim, u_dim, z_dim
-        self.transition = LocallyLinearTransition(z_dim, u_dim, bases, mix_hidden, q0)
 
     def initialise(self, x: Tensor) -> None:
         """Start from training frames x [N, T, X], before the first step of training; nothing here, where random weights will do."""
@@ -55,15 +82,23 @@ class SequentialModel(nn.Module):
         """Standard normal numbers on the device and in the type of `like`."""
         return torch.randn(shape, generator=generator, dtype=like.dtype, device=like.device)
 
+
+class SequentialModel(Model):
+    """A model with dynamics: the prior z_1 ~ N(0, I), a `transition`(z, u) -> mean, variance of the next state, open-loop prediction."""
+
+    def check_start(self, z1: Tensor, u: Tensor) -> None:
+        """Raise ValueError unless z1 is [B, Z], u is [B, T, U] and T >= 1."""
+        if z1.ndim != 2 or z1.shape[-1] != self.z_dim:
+            raise ValueError(f"z1 must be [B, {self.z_dim}], got {list(z1.shape)}")
+        if u.ndim != 3 or u.shape[0] != z1.shape[0] or u.shape[-1] != self.u_dim or u.shape[1] == 0:
+            raise ValueError(f"u must be [{z1.shape[0]}, T, {self.u_dim}] with T >= 1, got {list(u.shape)}")
+
     def predict(self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Open loop: the path that starts at z1 [B, Z] under u [B, T, U] -> [B, T, Z], z_1 included (u_T is not used).
 
         With `sample`, draws from the transition; without, follows its mean.
         """
-        if z1.ndim != 2 or z1.shape[-1] != self.z_dim:
-            raise ValueError(f"z1 must be [B, {self.z_dim}], got {list(z1.shape)}")
-        if u.ndim != 3 or u.shape[0] != z1.shape[0] or u.shape[-1] != self.u_dim or u.shape[1] == 0:
-            raise ValueError(f"u must be [{z1.shape[0]}, T, {self.u_dim}] with T >= 1, got {list(u.shape)}")
+        self.check_start(z1, u)
         z, path = z1, [z1]
         for t in range(u.shape[1] - 1):
             z, var = self.transition(z, u[:, t])
@@ -76,3 +111,11 @@ class SequentialModel(nn.Module):
         """log p(z_{1:T} | u) [B] in nats, all steps at once: p(z_1) and the transitions at the given path."""
         mean, var = self.transition(z[:, :-1], u[:, :-1])
         return log_normal(z[:, 0], torch.zeros_like(z[:, 0]), torch.ones_like(z[:, 0])) + log_normal(z[:, 1:], mean, var).sum(-1)
+
+
+class LocallyLinearModel(SequentialModel):
+    """A sequential model whose transition is locally linear."""
+
+    def __init__(self, x_dim: int, u_dim: int, z_dim: int, bases: int, mix_hidden: int, q0: Sequence[float]):
+        super().__init__(x_dim, u_dim, z_dim)
+        self.transition = LocallyLinearTransition(z_dim, u_dim, bases, mix_hidden, q0)

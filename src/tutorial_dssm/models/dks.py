@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import FramePath, GaussianHead, mlp
-from .base import Posterior, SequentialModel, Terms
+from .base import LocallyLinearModel, Posterior, Terms, log_normal
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class DKSConfig:
     activation: str = "silu"  # of the encoder; the decoder's is relu
 
 
-class DKS(SequentialModel):
+class DKS(LocallyLinearModel):
     """p(x_t | z_t) by a decoder, p(z_{t+1} | z_t, u_t) locally linear, q(z_t | z_{t-1}, x_{t:T}, u_{t-1:T}) from a backward GRU.
 
     The previous state enters the posterior as in Krishnan et al. (2017), eq. (6) ("combiner"): h = (tanh(W [z_{t-1}, u_{t-1}] + b) + g_t) / 2,
@@ -49,7 +49,7 @@ class DKS(SequentialModel):
         self.frame_path = FramePath(c.x_dim, c.seen, c.z_dim, c.gain) if c.frame_path else None
 
     def initialise(self, x: Tensor) -> None:
-        """See `SequentialModel`: the frame path starts at the principal components."""
+        """See `Model`: the frame path starts at the principal components."""
         if self.frame_path:
             self.frame_path.initialise(x)
 
@@ -117,11 +117,16 @@ class DKS(SequentialModel):
         mean, var, _ = self._posterior(x, u, torch.zeros_like(noise))
         return Posterior(mean, self._posterior(x, u, noise)[2], var)
 
-    def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Terms:
-        """Squared error at a draw of the path; the rate sums T KL divergences, each in closed form given the draw of the step before."""
+    def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True) -> Terms:
+        """Squared error at a draw of the path; the rate sums T KL divergences, each in closed form given the draw of the step before.
+
+        Unless `analytic`: then it is log q - log p of the draw itself, noisier with the same mean, as importance weights need it.
+        """
         self.check(x, u)
         mean, var, z = self._posterior(x, u, self.noise(x, *x.shape[:2], self.z_dim, generator=generator))
         squared_error = ((x - self.decode(z)) ** 2).sum((1, 2))
+        if not analytic:
+            return Terms(squared_error, log_normal(z, mean, var).sum(-1) - self.log_prior(z, u))
         prior_mean, prior_var = self.transition(z[:, :-1], u[:, :-1])
         prior_mean = torch.cat([torch.zeros_like(z[:, :1]), prior_mean], 1)  # p(z_1) = N(0, I)
         prior_var = torch.cat([torch.ones_like(z[:, :1]), prior_var], 1)

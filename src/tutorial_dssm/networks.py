@@ -101,7 +101,7 @@ class FramePath(nn.Module):
     def __init__(self, x_dim: int, seen: int, z_dim: int, gain: float, past: bool = False):
         super().__init__()
         self.linear, self.hidden, self.past = nn.Linear(x_dim, seen), z_dim - seen, past
-        self.register_buffer("pairs", torch.triu_indices(seen, seen, 1))
+        self.register_buffer("pairs", torch.triu_indices(seen, seen, 1), persistent=False)
         self.areas = nn.Linear(self.pairs.shape[1], z_dim - seen, bias=False) if seen > 1 and z_dim > seen else None
         if self.areas:
             nn.init.orthogonal_(self.areas.weight, gain)

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+import tiny
 from test_models import dense, elbo, generator, linear_dks, linear_ekvae, log_evidence, normal, within
 from tutorial_dssm import bounds, experiments
 from tutorial_dssm.models.dks import DKS
@@ -29,7 +30,8 @@ def many(v, n):
 def test_the_log_ratio_of_a_draw_has_the_mean_of_the_rate(kind):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = experiments.MODELS[kind](kind(x_dim=5, hidden=8)).double()
+        sizes = {k: v for k, v in (tiny.SIZES | {"x_dim": 5}).items() if k in kind.__dataclass_fields__}
+        model = experiments.MODELS[kind](kind(**sizes)).double()
     x, u = normal(1, 3, 5, seed=1).expand(20000, 3, 5), normal(1, 3, 1, seed=2).expand(20000, 3, 1)
     with torch.no_grad():
         drawn, closed = (model.terms(x, u, generator(3), analytic=flag) for flag in (False, True))

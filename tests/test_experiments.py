@@ -17,7 +17,8 @@ from tutorial_dssm.__main__ import main
 from tutorial_dssm.experiments import build, from_dict, get, load, load_pretrained, load_run, load_training_record, run
 from tutorial_dssm.training import CHECKPOINT, MODEL
 
-MODEL_NAMES = ("vae", "vhp", "lgssm", "e2c", "dkf", "dks", "dks-classic", "dvbf", "dvbf-smoothing", "kvae", "kvae-markov", "rssm", "ekvae")
+MODEL_NAMES = ("vae", "vhp", "lgssm", "e2c", "dkf", "dks", "dks-classic", "dvbf", "dvbf-smoothing",
+               "dvbf-smoothing-classic", "kvae", "kvae-markov", "rssm", "ekvae")
 NAMES = [f"{model}-{objective}" for model in MODEL_NAMES
          for objective in ("elbo", "elbo-learned-noise", "annealed", "constrained", "rewo", *["balanced"] * (model == "rssm"))]  # fmt: skip
 KEYS = {"r2_sin", "r2_cos", "r2_velocity", "mse_smoothed", "mse_open_loop", "mse_forecast", "distortion", "rate", "elbo", "seed", "steps"}

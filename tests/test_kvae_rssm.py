@@ -156,6 +156,27 @@ def test_kvae_weights_know_the_past_only():
                 assert moved == [t >= s for t in range(T - 1)], f"time {s + 1} must reach the transitions from {s + 1} on and no other"
 
 
+def test_kvae_without_memory_mixes_by_the_last_a_and_u():
+    model = make("kvae", 0, memory=False)
+    a, u = normal(2, 5, 2, seed=1), normal(2, 5, 1, seed=2)
+    with torch.no_grad():
+        F = model._model(a, u)[0]
+        for s in range(4):
+            bumped = model._model(torch.cat([a[:, :s], a[:, s : s + 1] + 1, a[:, s + 1 :]], 1), u)[0]
+            assert [(bumped[:, t] != F[:, t]).any().item() for t in range(4)] == [t == s for t in range(4)]
+        z = model.predict(normal(2, 3, seed=3), u)
+        assert torch.allclose(model.predict(z[:, 2], u[:, 2:]), z[:, 2:]), "its state is Markov: a path goes on from any of its states"
+
+
+def test_kvae_starts_at_the_principal_components():
+    model, x = make("kvae", 0, var0=0.1), normal(30, 4, 5) @ normal(5, 5, seed=1)
+    with torch.no_grad():
+        model.encoder.head.linear.weight.zero_()
+        model.initialise(x)
+        a = model.encoder(x)[0].flatten(0, 1)
+    assert torch.allclose(a.mean(0), torch.zeros(2, dtype=a.dtype), atol=1e-12) and torch.allclose(torch.cov(a.T), torch.eye(2, dtype=a.dtype))
+
+
 @pytest.mark.parametrize("sample", [False, True])
 def test_kvae_prediction_feeds_its_own_path_to_the_lstm(sample):
     model, T = lively_kvae(), 6

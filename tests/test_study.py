@@ -29,12 +29,17 @@ HAS_DASK = importlib.util.find_spec("distributed") is not None
 NEEDS_DASK = pytest.mark.skipif(not HAS_DASK, reason="needs the extra [study]: dask and distributed")
 
 
+def own_budget(experiment, steps=None):
+    """In the place of `study.equal_budget`: the miniature's own training."""
+    return experiment if steps is None else replace(experiment, training=replace(experiment.training, steps=steps))
+
+
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """The named runs in miniature, in an empty working folder. One job stays in this process, where they are."""
     for name, value in tiny.REPLACED.items():
         monkeypatch.setattr(experiments, name, value)
-    monkeypatch.setattr(study, "BUDGET", tiny.TRAINING)
+    monkeypatch.setattr(study, "equal_budget", own_budget)
     monkeypatch.chdir(tmp_path)
 
 
@@ -48,6 +53,16 @@ def numbers(rows):
 
 
 # --- one process --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_every_run_has_the_same_budget():
+    runs = study.grid(study.MODELS, study.OBJECTIVES, [0, 1])
+    assert len(runs) == len(study.MODELS) * 3 * 2 and {e.training for e in runs} == {study.BUDGET}
+    for objective in study.OBJECTIVES:
+        assert len({e.objective for e in runs if e.name.endswith(objective)}) == 1
+    assert {e.training.steps for e in study.grid(["dks"], ["constrained"], [0], steps=7)} == {7}
+    sizes = {(e.model.hidden, e.model.z_dim if hasattr(e.model, "z_dim") else e.model.stochastic) for e in runs}
+    assert sizes == {(128, 3)}
 
 
 def test_a_study_of_two_runs(small, tmp_path):
@@ -188,9 +203,9 @@ def little(monkeypatch):
     """Small networks and three steps on the book's data: what workers are sent is the whole experiment, so they need no patch."""
 
     def shrink(e):
-        return replace(tiny.shrink(e), model=replace(tiny.shrink(e).model, x_dim=256))
+        return replace(tiny.shrink(e), model=replace(tiny.shrink(e).model, x_dim=256), training=replace(tiny.TRAINING, steps=3))
 
-    monkeypatch.setattr(study, "BUDGET", replace(tiny.TRAINING, steps=3))
+    monkeypatch.setattr(study, "equal_budget", own_budget)
 
     monkeypatch.setattr(experiments, "EXPERIMENTS", {name: shrink(e) for name, e in experiments.EXPERIMENTS.items()})
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

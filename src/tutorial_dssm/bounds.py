@@ -33,7 +33,7 @@ def log_weights(
     """
     if K < 1 or chunk < 1:
         raise ValueError(f"K and chunk must be at least 1, got {K} and {chunk}")
-    sigma = float(sigma)
+    sigma = float(sigma.detach() if isinstance(sigma, Tensor) else sigma)
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be positive and finite, got {sigma}")
     if "analytic" not in inspect.signature(model.terms).parameters:

@@ -67,6 +67,7 @@ _MODELS = {
     "dks-classic": DKSConfig(seen=3, frame_path=False, gain=1.0, q0_seen=0.1, q0_hidden=0.1),
     "dvbf": DVBFConfig(),
     "dvbf-smoothing": DVBSConfig(),
+    "dvbf-smoothing-classic": DVBSConfig(frame_path=False, gain=1.0, q0_hidden=0.1),
     "kvae": KVAEConfig(),
     "kvae-markov": KVAEConfig(memory=False),
     "rssm": RSSMConfig(),

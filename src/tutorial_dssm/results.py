@@ -131,3 +131,8 @@ def _range(values: Sequence[float], digits: int) -> str:
         return "–"
     low, high = number(min(values), digits), number(max(values), digits)
     return low if low == high else f"{low} to {high}"
+
+
+def load_study() -> list[dict]:
+    """The rows of the shipped study: a row per model, objective and seed, with the keys of `evaluate`, the IWAE bound, config hash and versions."""
+    return files.read_json(experiments.PRETRAINED / "study.json")

@@ -49,7 +49,8 @@ class DVB(LocallyLinearModel):
 
     def initialise(self, x: Tensor) -> None:
         """See `Model`: the frame path starts at the principal components."""
-        self.frame_path.initialise(x)
+        if self.frame_path:
+            self.frame_path.initialise(x)
 
     def _posterior(self, x: Tensor, u: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Ancestral pass: m, v, q as above and the path z they lead to, each [B, T, Z]; zero noise gives the path of means."""

@@ -11,7 +11,9 @@ from .dvbf import DVB, DVBConfig
 
 @dataclass(frozen=True)
 class DVBSConfig(DVBConfig):
-    """Sizes and starting values of the deep variational Bayes smoother: the shared ones."""
+    """Sizes and starting values of the deep variational Bayes smoother: the shared ones, and whether it has a frame path."""
+
+    frame_path: bool = True  # add to the mean of the inverse measurement what frames say without a network (`FramePath`)
 
 
 class DVBS(DVB):
@@ -24,12 +26,14 @@ class DVBS(DVB):
 
     def __init__(self, config: DVBSConfig = DVBSConfig()):
         super().__init__(config)
+        if not config.frame_path:
+            self.frame_path = None
         self.gru = nn.GRU(config.hidden + config.u_dim, config.hidden, batch_first=True)
         self.head = GaussianHead(config.hidden, config.z_dim, config.var0, config.gain)
 
     def _evidence(self, x: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor]]:
         mean, var = self.head(DKS._summary(self, x, u))  # μ, s [T, B, Z]; the same encoder and GRU, read the same way
-        return list(zip(mean + self.frame_path(x).transpose(0, 1), var))
+        return list(zip(mean + self.frame_path(x).transpose(0, 1) if self.frame_path else mean, var))
 
     def _noise_posterior(self, evidence: tuple[Tensor, Tensor], z: Tensor | None, f: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         mean, var = evidence

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from .. import kalman
 from ..networks import GaussianEncoder, LocallyLinearTransition, Tanh, mlp
-from .base import Posterior, SequentialModel, Terms, log_normal
-from .ekvae import blank_missing
+from .base import SequentialModel, Terms, log_normal
+from .ekvae import EKVAE
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,7 @@ class KVAE(SequentialModel):
 
         return kalman.extended_kalman_filter(a, list(zip(*(v.unbind(1) for v in (a, u, mask)))), linearise, self.H, R, m1, P1, mask, validate)
 
-    def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None) -> Posterior:
-        """Smoothed means and variances from the mean of q(a | x), and one joint draw; frames where mask [B, T] is False are missing (even NaN)."""
-        x = blank_missing(x, mask)
-        self.check(x, u)
-        filtered = self.filter(self.encoder(x)[0], u, mask=mask)
-        smoothed = kalman.smooth(filtered, validate=False)
-        draw = kalman.sample_joint(filtered, self.noise(x, *smoothed.mean.shape, generator=generator), validate=False)
-        return Posterior(smoothed.mean, draw.z, smoothed.cov.diagonal(dim1=-2, dim2=-1))
+    infer, decode = EKVAE.infer, EKVAE.decode  # the smoother that follows the filter, and H z through the decoder
 
     def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True) -> Terms:
         """Squared error at a ~ q(a | x); rate = log q(a|x) + log q(z|a) - log p(a|z) - log p(z|a) with z from the exact q(z|a) = p(z|a).
@@ -150,7 +143,3 @@ class KVAE(SequentialModel):
             (F, b, Q), memory = self.transition(a[None], u_t[None], memory)
             path.append((F[0] @ path[-1].unsqueeze(-1)).squeeze(-1) + b[0] + Q[0].diagonal(dim1=-2, dim2=-1).sqrt() * noise[:, A:])
         return torch.stack(path, 1)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean image of the state: decoder(H z). z [..., Z] -> [..., X]."""
-        return self.decoder(z @ self.H.t())

@@ -1,6 +1,6 @@
 """One EM iteration of the linear-Gaussian model beside statsmodels: float64, one thread.
 
-    python benchmarks/em.py [--json]
+    python benchmarks/em.py [--json] [--write]
 
 Both run in turn in the same process, which is pinned to one processor core, from the same parameters; their log-likelihoods and the transition
 after one iteration must agree before anything is timed. `DynamicFactorMQ` is statsmodels' own EM of nearly this model: full Q, diagonal R, but one
@@ -12,6 +12,7 @@ beforehand: an E-step without any M-step.
 import argparse
 import os
 import warnings
+from pathlib import Path
 
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 if hasattr(os, "sched_setaffinity"):
@@ -22,10 +23,11 @@ import torch  # noqa: E402
 from statsmodels.tsa.statespace.dynamic_factor_mq import DynamicFactorMQ  # noqa: E402
 from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother  # noqa: E402
 
-from timing import interleave, report  # noqa: E402
+from timing import interleave, report, table  # noqa: E402
 from tutorial_dssm.em import em_step  # noqa: E402
 from tutorial_dssm.models.lgssm import LGSSM, LGSSMConfig, covariance  # noqa: E402
 
+RESULT = Path(__file__).parent / "results" / "em.md"
 SIZES = [(1, 1000, 3, 10), (100, 15, 3, 10), (250, 100, 4, 10)]  # B, T, dim z, dim x
 ITERATIONS = 5  # of DynamicFactorMQ in one call, so that its preparation is spread
 
@@ -115,6 +117,7 @@ def candidates(size):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--write", action="store_true", help="also write the table of the book, benchmarks/results/em.md")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -126,6 +129,8 @@ def main():
         row = dict(zip(("B", "T", "nz", "nx"), size)) | {"ours_ms": 1e3 * mine}
         rows.append(row | {f"{name}_ratio": value / mine for name, value in seconds.items()})
     report(rows, options.json)
+    if options.write:
+        RESULT.write_text(table(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from test_models import elbo, generator, normal, within
 from tutorial_dssm.gaussian import DiagonalGaussian
 from tutorial_dssm.models.e2c import E2C, E2CConfig
 from tutorial_dssm.models.vae import VAE, VAEConfig
@@ -34,28 +35,6 @@ def make(kind, seed=0, **sizes):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return model(config(**sizes)).double()
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
-
-
-def within(draws, exact, sigmas=4.5, se_below=None):
-    """The mean of independent draws is `exact`, up to so many of its standard errors (one test in 10⁵ fails by chance)."""
-    se = draws.std() / len(draws) ** 0.5
-    assert se_below is None or se < se_below, f"too few draws to tell: standard error {se:.3g}"
-    assert abs(draws.mean() - exact) < sigmas * se, f"{draws.mean():.5g} is not {exact:.5g} ± {se:.2g}"
-
-
-def elbo(model, x, u, sigma, draws, seed=0):
-    """One-draw estimates of -(D + R) [draws] at observation noise σ for one sequence x [T, X], u [T, U]."""
-    with torch.no_grad():
-        terms = model.terms(x.expand(draws, *x.shape), u.expand(draws, *u.shape), generator(seed))
-    return -terms.squared_error / (2 * sigma**2) - 0.5 * x.numel() * math.log(2 * math.pi * sigma**2) - terms.rate
 
 
 class LinearGaussian(nn.Module):

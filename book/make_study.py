@@ -72,7 +72,7 @@ def save(figure, name: str) -> None:
 def pictures(rows: list[dict]) -> None:
     """The study at a glance; sampled rollouts against the truth; how far their spread can be trusted."""
     grid = [row for row in rows if row["run"].removesuffix("-constrained") not in EXTRA]
-    save(figures_study.study(grid, ("r2_velocity", "mse_open_loop", "mse_forecast")), "study.png")
+    save(figures_study.study(grid), "study.png")
     test, levels, coverage = experiments.make_data("pendulum").test, np.linspace(0.1, 0.9, 9), {}
     for name in CALIBRATED:
         model, generator = experiments.load_pretrained(name).model, torch.Generator().manual_seed(0)

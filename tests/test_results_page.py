@@ -101,3 +101,10 @@ def test_search_table_counts_seeds_that_found_angle_and_velocity():
     trial = {"model": "DKS", "settings": "a", "steps": 10, "r2_sin": 0.99, "r2_cos": 0.99, "mse_open_loop": None}
     table = results.search_table([trial | {"seed": 0, "r2_velocity": 0.96}, trial | {"seed": 1, "r2_velocity": 0.1}])
     assert "1 of 2" in table and "0.100 to 0.960" in table and table.rstrip().endswith("| – |")
+
+
+@pytest.mark.parametrize("value, digits, sign, text", [
+    (0.12345, 3, "", "0.123"), (0.5, 1, "+", "+0.5"), (-2.0, 0, "+", "-2"), (3.2e28, 4, "", "3.2e+28"), (None, 2, "", "–"), (math.inf, 2, "", "–"),
+])  # fmt: skip
+def test_numbers(value, digits, sign, text):
+    assert results.number(value, digits, sign) == text

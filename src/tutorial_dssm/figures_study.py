@@ -119,14 +119,14 @@ def calibration(samples, truth, levels) -> np.ndarray:
 
 def calibration_curve(levels, coverage: Mapping[str, np.ndarray]) -> Figure:
     """Nominal against empirical coverage of central intervals of the predicted angle. levels [L] in (0, 1); coverage {name: [L]}."""
-    figure = _figure(4.8, 4.2)
+    figure = _figure(6.8, 4.2)
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="0.5", lw=1, ls="--", label="calibrated")
     for (name, values), colour, marker in zip(coverage.items(), CYCLE * 2, "osD^vPX*<>"):
         axis.plot(_array(levels), _array(values), marker + "-", color=colour, ms=5, lw=1.3, label=name)
     axis.text(0.97, 0.06, "below the line: too sure", transform=axis.transAxes, ha="right", fontsize=8, color="0.35")
     axis.set(xlabel="nominal coverage", ylabel="share of true angles inside", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axis.legend(fontsize=8, loc="upper left")
+    figure.legend(*axis.get_legend_handles_labels(), fontsize=8, loc="outside right upper", frameon=False)
     _plain(axis)
     return figure
 

@@ -55,9 +55,11 @@ def summarise(rows: Iterable[Mapping], run: str, measure: Measure) -> Summary:
     return Summary(fmean(values), stdev(values) if len(values) > 1 else math.nan, worst, len(values))
 
 
-def number(value: float | None, digits: int) -> str:
-    """A fixed number of digits; a dash for what is missing or not finite."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+def number(value: float | None, digits: int, sign: str = "") -> str:
+    """A fixed number of digits, or an exponent from a million on; a dash for what is missing or not finite. sign "+" shows it always."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:{sign}.1e}" if abs(value) >= 1e6 else f"{value:{sign}.{digits}f}"
 
 
 def markdown(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:

@@ -144,7 +144,7 @@ def _outcome(experiment: Experiment, folder: Path, config: str) -> dict:
     }  # fmt: skip
 
 
-def tighter_bound(trained: experiments.Trained, sequences: int = 100, K: int = 100) -> dict[str, float]:
+def tighter_bound(trained: experiments.Trained, sequences: int = 50, K: int = 100) -> dict[str, float]:
     """The importance-weighted bound with K draws at the run's own noise, on the first test sequences: its mean and standard error in nats."""
     data = experiments.make_data(trained.experiment.data).test
     bound = bounds.iwae(trained.model, data.x[:sequences], data.u[:sequences], trained.objective.noise(), K, torch.Generator().manual_seed(0))
@@ -366,7 +366,7 @@ def kalman_posterior(rows: Sequence[Mapping], key: str, objective: str = "constr
 
 
 def _heads(keys: Sequence[str]) -> list[tuple[str, int]]:
-    known = {m.key: (m.head, m.digits) for m in results.MEASURES}
+    known = {"distortion": ("$D$", 0), "elbo": ("ELBO", 0), "iwae": ("IWAE", 0)} | {m.key: (m.head, m.digits) for m in results.MEASURES}
     return [known.get(key, (f"`{key}`", 3)) for key in keys]
 
 
@@ -388,11 +388,12 @@ def study_table(rows: Sequence[Mapping], keys: Sequence[str] = KEYS) -> str:
 def comparison_table(rows: Sequence[Mapping], keys: Sequence[str] = ("r2_velocity", "mse_open_loop", "rate")) -> str:
     """One line a comparison that the rows allow: mean difference over seeds [95 % interval] and the sign of each seed's. Markdown.
 
-    First balancing, model by model, then the Kalman posterior, objective by objective.
+    First balancing, model by model, then the Kalman posterior against two network posteriors, objective by objective.
     """
     names = results.runs(rows)
     models, objectives = (list(dict.fromkeys(part)) for part in zip(*(split(name) for name in names))) if names else ((), ())
-    pairs = [(f"{m}-constrained", f"{m}-elbo-learned-noise") for m in models] + [(f"ekvae-{o}", f"dks-{o}") for o in objectives]
+    pairs = [(f"{m}-constrained", f"{m}-elbo-learned-noise") for m in models]
+    pairs += [(f"ekvae-{o}", f"{other}-{o}") for other in ("dks", "dvbf-smoothing") for o in objectives]
     body = []
     for first, second in pairs:
         if first not in names or second not in names:
@@ -406,6 +407,6 @@ def comparison_table(rows: Sequence[Mapping], keys: Sequence[str] = ("r2_velocit
                 continue
             signs = "".join({1: "+", 0: "0", -1: "−"}[s] for s in p.signs)
             interval = f" [{results.number(p.low, digits)}, {results.number(p.high, digits)}]" if len(p.seeds) > 1 else ""
-            cells.append(f"{p.mean:+.{digits}f}{interval} {signs}")
+            cells.append(f"{results.number(p.mean, digits, '+')}{interval} {signs}")
         body.append([f"`{first}` − `{second}`", *cells])
     return results.markdown(["difference", *(head for head, _ in _heads(keys))], body)

@@ -3,12 +3,14 @@
 import csv
 import importlib.util
 import io
+import itertools
 import json
 import math
 import os
 import platform
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -18,7 +20,7 @@ import torch
 
 import tiny
 import tutorial_dssm
-from tutorial_dssm import evaluation, experiments, files, study
+from tutorial_dssm import evaluation, experiments, files, results, study
 from tutorial_dssm.__main__ import main
 from tutorial_dssm.experiments import Experiment
 from tutorial_dssm.training import CHECKPOINT, MODEL, Run
@@ -409,3 +411,20 @@ def test_joblib_sends_the_job_by_name_so_workers_need_this_package_only():
     import pickle
 
     assert pickle.loads(pickle.dumps(joblib.delayed(study._job)(0, experiments.get("dks-elbo"), "x")))[0] is study._job
+
+
+def test_the_shipped_table_is_of_the_runs_that_this_code_would_make():
+    rows = results.load_study()
+    assert {(row["model"], row["objective"], row["seed"]) for row in rows} >= set(itertools.product(study.MODELS, study.OBJECTIVES, range(5)))
+    for row in rows:
+        assert row["config"] == study.config_hash(study.equal_budget(experiments.get(row["run"], row["seed"])))
+        assert row["nan"] is False and row["iwae"] > row["elbo"] - 3 * (row["iwae_se"] ** 2 + row["elbo_se"] ** 2) ** 0.5
+    with open(experiments.PRETRAINED / "study.csv", newline="") as file:
+        assert [row["config"] for row in csv.DictReader(file)] == [row["config"] for row in rows]
+
+
+def test_the_page_says_what_the_rows_say():
+    path = Path(__file__).resolve().parents[1] / "book" / "make_study.py"
+    make_study = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("make_study", path))
+    spec.loader.exec_module(make_study)
+    assert make_study.main(["--check"]) == 0

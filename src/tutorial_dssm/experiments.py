@@ -34,6 +34,9 @@ ModelConfig = (
 )
 ObjectiveConfig = ELBOConfig | LearnedNoiseConfig | AnnealedConfig | ConstrainedConfig | BalancedConfig
 DATA = ("pendulum", "gymnasium")
+# Arguments of `make_splits` where they are not its defaults. The full one holds out fewer sequences than it trains on: 64 x 64 frames take room.
+PRESETS = {"small": {}, "full": {"n": 2000, "length": 50, "n_test": 200}}
+FULL_IMAGE = pendulum.PendulumConfig(image_size=64, rod_width=0.15)  # the rod of 16 x 16 pixels is a blur at 64 x 64; 0.15 is 4.8 pixels there
 DATA_SEED = 0  # one data set for all runs; a run's seed sets initial weights, batches and noise
 PRETRAINED = Path(__file__).parent / "pretrained"
 HISTORY = "-history"  # NAME-history.safetensors beside NAME.safetensors: how shipped weights came about
@@ -47,7 +50,7 @@ class Experiment:
     model: ModelConfig
     objective: ObjectiveConfig
     training: TrainingConfig = TrainingConfig()
-    data: str = "pendulum"  # one of DATA
+    data: str = "pendulum"  # one of DATA, with "-full" behind it for those of the full preset
     seed: int = 0
 
     def to_dict(self) -> dict:
@@ -98,6 +101,30 @@ EXPERIMENTS = {
 }  # fmt: skip
 
 
+# The full preset: 64 x 64 frames, convolutions, 2000 sequences of 50 steps. It is meant for a GPU, and not tuned; what follows is arithmetic.
+# The constraint is the same share of the frames' variance (0.048 at 16 x 16 pixels and width 0.22, 0.038 at 64 x 64 and 0.15, angles spread evenly).
+# The first λ is divided by the 16 times more pixels over which squared error sums, so that the share of the rate in a frame's loss is the same (REWO
+# starts at λ = 1). Sequences of 50 steps end near the bottom, where friction takes them: half of all frames are there, and the ring of the first
+# two principal components is bent.
+FULL_MODELS = ("dks", "rssm", "kvae", "ekvae")
+_FULL_NETWORK = {"x_dim": FULL_IMAGE.image_size**2, "network": "conv"}
+_FULL_TRAINING = {"batch": 50, "snapshot_sequences": 50}
+
+
+def _full(experiment: Experiment) -> Experiment:
+    """A named run in the full preset."""
+    objective = experiment.objective
+    if isinstance(objective, ConstrainedConfig):
+        lambda0 = objective.lambda0 if objective.damping else objective.lambda0 / 16
+        objective = replace(objective, target_mse=0.79 * objective.target_mse, lambda0=lambda0)
+    training = replace(experiment.training, **_FULL_TRAINING)
+    model = replace(experiment.model, **_FULL_NETWORK)
+    return replace(experiment, model=model, objective=objective, training=training, data=f"{experiment.data}-full")
+
+
+FULL = {f"{m}-{o}": _full(EXPERIMENTS[f"{m}-{o}"]) for m in FULL_MODELS for o in _objectives(m)}
+
+
 def check_name(name: str, names: Iterable[str]) -> None:
     """ValueError, with the nearest known name, for an unknown one."""
     names = sorted(names)
@@ -107,27 +134,39 @@ def check_name(name: str, names: Iterable[str]) -> None:
         raise ValueError(f"unknown name {name!r}{hint}")
 
 
-def get(name: str, seed: int = 0, steps: int | None = None, data: str = "pendulum") -> Experiment:
-    """A named run with another seed, length or data set.
+def get(name: str, seed: int = 0, steps: int | None = None, data: str = "pendulum", preset: str = "small") -> Experiment:
+    """A named run with another seed, length or data set, small as in the book or in the full preset (for a GPU).
 
-    ValueError for an unknown name (with the nearest), steps < 1 or a seed outside 0 … 2⁶³ - 1.
+    ValueError for an unknown name (with the nearest), a model without a full preset, steps < 1 or a seed outside 0 … 2⁶³ - 1.
     """
     check_name(name, EXPERIMENTS)
     check_name(data, DATA)
+    check_name(preset, PRESETS)
+    if preset == "full" and name not in FULL:
+        raise ValueError(f"{name} has no full preset; the models that have one are {', '.join(FULL_MODELS)}")
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be between 0 and 2**63 - 1, got {seed}")
-    experiment = EXPERIMENTS[name]
+    experiment = FULL[name] if preset == "full" else EXPERIMENTS[name]
     training = experiment.training if steps is None else replace(experiment.training, steps=steps)
-    return replace(experiment, seed=seed, data=data, training=training)
+    return replace(experiment, seed=seed, data=f"{data}-full" if preset == "full" else data, training=training)
+
+
+def source_and_preset(data: str) -> tuple[str, str]:
+    """What the `data` of an experiment says: one of DATA and one of PRESETS. ValueError, with the nearest, for others."""
+    source, dash, preset = data.partition("-")
+    preset = preset if dash else "small"
+    check_name(source, DATA), check_name(preset, PRESETS)
+    return source, preset
 
 
 def from_dict(config: dict) -> Experiment:
     """The inverse of `Experiment.to_dict`; ValueError when the config is of another version of the package."""
     try:
-        known = get(config["name"], config["seed"], data=config["data"])
+        source, preset = source_and_preset(config["data"])
+        known = get(config["name"], config["seed"], data=source, preset=preset)
         parts = {part: type(getattr(known, part))(**config[part]) for part in ("model", "objective", "training")}
         experiment = replace(known, **parts)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the config is of another version of this package ({error})") from error
     if experiment.to_dict() != config:  # a setting that this version added has no value there
         what = difference(config, experiment.to_dict())
@@ -136,23 +175,37 @@ def from_dict(config: dict) -> Experiment:
 
 
 def make_data(name: str) -> pendulum.Splits:
-    """Train, validation and test sequences: 500 each, T = 15, 16 x 16 pixels."""
-    if name == "gymnasium":
+    """Train, validation and test sequences of an experiment's `data`: 500 each, T = 15, 16 x 16 pixels.
+
+    In the full preset 2000, 200 and 200 with T = 50 and 64 x 64 pixels.
+    """
+    source, preset = source_and_preset(name)
+    if source == "gymnasium":
         from .pendulum_gym import make_gym_splits
 
-        return make_gym_splits(DATA_SEED)
-    return pendulum.make_splits(DATA_SEED)
+        return make_gym_splits(DATA_SEED, **PRESETS[preset], **_image(source, preset))
+    return pendulum.make_splits(DATA_SEED, **PRESETS[preset], **_image(source, preset))
 
 
-def make_long_data(name: str, n: int = 200) -> pendulum.SequenceData:
-    """Held-out sequences long enough for the forecast: 10 frames to look at, 100 to predict."""
+def make_long_data(name: str, n: int | None = None) -> pendulum.SequenceData:
+    """Held-out sequences long enough for the forecast: 10 frames to look at, 100 to predict. 200 of them if n is not given, 50 in the full preset."""
+    source, preset = source_and_preset(name)
+    if n is None:
+        n = 50 if preset == "full" else 200
     length = evaluation.FORECAST_FRAMES + evaluation.FORECAST_STEPS
     generator = pendulum.split_generator(DATA_SEED, 3)
-    if name == "gymnasium":
+    if source == "gymnasium":
         from .pendulum_gym import make_gym_sequences
 
-        return make_gym_sequences(n, length, generator)
-    return pendulum.make_sequences(n, length, generator)
+        return make_gym_sequences(n, length, generator, **_image(source, preset))
+    return pendulum.make_sequences(n, length, generator, **_image(source, preset))
+
+
+def _image(source: str, preset: str) -> dict:
+    """The argument of a data set that says how large its frames are, where it is not the default."""
+    if preset != "full":
+        return {}
+    return {"image_size": FULL_IMAGE.image_size} if source == "gymnasium" else {"config": FULL_IMAGE}
 
 
 def build(experiment: Experiment) -> tuple[Model, Objective]:
@@ -262,7 +315,7 @@ def load_results() -> list[dict]:
 
 
 def evaluate(trained: Trained, split: str = "test") -> dict:
-    """Evaluate a trained run on 500 held-out sequences of its data set: numbers by name, with run, seed and steps."""
+    """Evaluate a trained run on the held-out sequences of its data set (500; 200 in the full preset): numbers by name, with run, seed and steps."""
     e = trained.experiment
     if not isinstance(trained.model, SequentialModel):
         raise ValueError(f"{e.name} is a model of single frames: it cannot predict, and there is nothing to evaluate over time")

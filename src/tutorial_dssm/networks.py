@@ -1,9 +1,11 @@
 """Small networks that the models share: perceptrons, the Gaussian head, the locally linear transition (floor 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from .networks_conv import conv_decoder, conv_encoder
 
 
 def tanh(x: Tensor) -> Tensor:
@@ -20,16 +22,38 @@ class Tanh(nn.Module):
 
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": Tanh, "silu": nn.SiLU, "softplus": nn.Softplus, "elu": nn.ELU}
+NETWORKS = ("mlp", "conv")
+
+
+def _check_known(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
 
 
 def mlp(sizes: list[int], activation: str = "relu") -> nn.Sequential:
     """A multilayer perceptron sizes[0] -> … -> sizes[-1] with a linear last layer. ValueError for an unknown activation."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    _check_known("activation", activation, ACTIVATIONS)
     layers: list[nn.Module] = []
     for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1]):
         layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
+def frame_encoder(network: str, x_dim: int, hidden: int, activation: str) -> nn.Sequential:
+    """Frames [..., X] -> features [..., hidden] with a linear last layer: a perceptron (mlp) or convolutions (conv).
+
+    ValueError for an unknown network or activation, or frames that do not fit the convolutions.
+    """
+    _check_known("network", network, NETWORKS), _check_known("activation", activation, ACTIVATIONS)
+    if network == "conv":
+        return conv_encoder(x_dim, hidden, ACTIVATIONS[activation])
+    return mlp([x_dim, hidden, hidden], activation)
+
+
+def frame_decoder(network: str, n: int, hidden: int, x_dim: int) -> nn.Sequential:
+    """States [..., n] -> mean frames [..., X], with relu: a perceptron (mlp) or transposed convolutions (conv). Errors as `frame_encoder`."""
+    _check_known("network", network, NETWORKS)
+    return conv_decoder(n, hidden, x_dim) if network == "conv" else mlp([n, hidden, hidden, x_dim])
 
 
 class GaussianHead(nn.Module):
@@ -56,24 +80,41 @@ class GaussianHead(nn.Module):
         return mean, log_var.exp() + self.floor
 
 
+EXACT = 1024  # pixels up to which `principal_components` takes the whole covariance matrix
+
+
+def leading_eigenvectors(frames: Tensor, n: int, spare: int = 8, iterations: int = 12) -> tuple[Tensor, Tensor]:
+    """The n + spare largest eigenvalues, ascending, and eigenvectors [X, n + spare] of the covariance of frames [M, X], the last n of them good.
+
+    Block power iteration (Halko, Martinsson & Tropp 2011, "randomized subspace iteration") from a fixed random start: it never makes the X x X
+    matrix nor a copy of the frames, and an error in an eigenvector shrinks by (λ of the first one left out / its own λ) every time.
+    """
+    k, mean = min(n + spare, frames.shape[1]), frames.mean(0)
+    Q = torch.randn(frames.shape[1], k, generator=torch.Generator().manual_seed(0), dtype=frames.dtype).to(frames.device)
+    for _ in range(iterations):
+        Q = torch.linalg.qr(frames.t() @ (frames @ Q - mean @ Q)).Q  # the right factor sums to 0 over frames, so the left one needs no centring
+    values, vectors = torch.linalg.eigh(torch.cov((frames @ Q).t()))
+    return values, Q @ vectors
+
+
 def principal_components(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """W [n, X] and b [n] such that W x + b are the first n principal components of frames x [N, T, X], each with unit variance, the largest last."""
     frames = x.flatten(0, -2)
-    values, vectors = torch.linalg.eigh(torch.cov(frames.t()))  # ascending
+    values, vectors = torch.linalg.eigh(torch.cov(frames.t())) if frames.shape[1] <= EXACT else leading_eigenvectors(frames, n)  # ascending
     W = (vectors[:, -n:] / values[-n:].sqrt()).t()
     return W, -W @ frames.mean(0)
 
 
 class GaussianEncoder(nn.Module):
-    """q(a | x) = N(W x + MLP(x), diag): a linear path beside two hidden layers.
+    """q(a | x) = N(W x + network(x), diag): a linear path beside two hidden layers (`frame_encoder`).
 
-    At the start the linear path leads (the perceptron's share of the mean is scaled down by `gain`), so the encoder begins as a linear projection,
+    At the start the linear path leads (the network's share of the mean is scaled down by `gain`), so the encoder begins as a linear projection,
     and under strong observation noise learns like principal component analysis, whose first two components of a rotating rod are a ring.
     """
 
-    def __init__(self, x_dim: int, hidden: int, n: int, var0: float, activation: str = "relu", gain: float = 0.1):
+    def __init__(self, x_dim: int, hidden: int, n: int, var0: float, activation: str = "relu", gain: float = 0.1, network: str = "mlp"):
         super().__init__()
-        self.features = nn.Sequential(mlp([x_dim, hidden, hidden], activation), ACTIVATIONS[activation]())
+        self.features = nn.Sequential(frame_encoder(network, x_dim, hidden, activation), ACTIVATIONS[activation]())
         self.head = GaussianHead(hidden, n, var0, gain)
         self.linear = nn.Linear(x_dim, n, bias=False)
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+RENDERED_AT_ONCE = 2**23  # pixels
+
 
 @dataclass(frozen=True)
 class PendulumConfig:
@@ -134,7 +136,9 @@ def make_sequences(n: int, length: int, generator: torch.Generator, config: Pend
     state1 = torch.stack([uniform(torch.pi, n), uniform(config.max_velocity, n)], -1)
     u = uniform(config.max_torque, n, length, 1)
     states = simulate(state1, u, config)
-    return SequenceData(render(states[..., 0], config).to(dtype), u.to(dtype), states.to(dtype))
+    at_once = max(1, RENDERED_AT_ONCE // (length * config.image_size**2))  # sequences: the renderer holds several float64 copies
+    x = torch.cat([render(part, config).to(dtype) for part in states[..., 0].split(at_once)])
+    return SequenceData(x, u.to(dtype), states.to(dtype))
 
 
 def split_generator(seed: int, split: int) -> torch.Generator:

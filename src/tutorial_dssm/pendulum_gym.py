@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 from .pendulum import SequenceData, Splits, split_generator
 
 IMAGE_SIZE = 16  # pixels a side
-CROP = slice(114, 386)  # of 500: ±1.2 rod lengths around the axle, and 272 = 16 · 17
+WINDOW = 500  # pixels a side of Gymnasium's frame, the axle in the middle
+CROP = 272  # at most so many of them, ±1.2 rod lengths around the axle: 16 · 17, or 256 = 64 · 4, which still holds the rod (reach 125)
 ROD_GREEN = 77  # green value of the rod; the background is 255 and the axle 0
 CACHE_FORMAT = 1  # raise it when the frames change
 
@@ -36,6 +37,7 @@ def make_gym_sequences(
     dtype: torch.dtype = torch.float32,
     cache_dir: str | Path | None = None,
     progress: bool = True,
+    image_size: int = IMAGE_SIZE,
 ) -> SequenceData:
     """n random sequences of Pendulum-v1: φ₁ ~ U(-π, π), φ̇₁ ~ U(±max_velocity), u_t ~ U(±2).
 
@@ -48,15 +50,18 @@ def make_gym_sequences(
         dtype: of the result.
         cache_dir: folder of the frames; None is the user's cache folder (`default_cache_dir`).
         progress: show a progress bar while rendering.
+        image_size: S, pixels a side: 16 or 64.
     Returns:
-        `SequenceData`: x [n, length, 256] in [0, 1], the rod bright on dark; u [n, length, 1] in N·m;
+        `SequenceData`: x [n, length, S²] in [0, 1], the rod bright on dark; u [n, length, 1] in N·m;
         state [n, length, 2] = (φ, φ̇).
     Raises:
-        ValueError: n or length below 1, or max_velocity outside 0..8.
+        ValueError: n or length below 1, max_velocity outside 0..8, or another image size.
         ImportError: Gymnasium or pygame is not installed.
     """
     if n < 1 or length < 1:
         raise ValueError(f"need at least one sequence of at least one step, got n = {n}, length = {length}")
+    if image_size not in (16, 64):
+        raise ValueError(f"image_size must be 16 or 64, got {image_size}")
     with _pendulum() as (env, versions):
         if not 0 <= max_velocity <= env.max_speed:
             raise ValueError(f"max_velocity must be between 0 and the environment's {env.max_speed} rad/s, got {max_velocity}")
@@ -67,7 +72,7 @@ def make_gym_sequences(
         state1 = torch.stack([uniform(torch.pi, n), uniform(max_velocity, n)], -1)
         u = uniform(env.max_torque, n, length, 1)
         states = torch.from_numpy(np.stack([_rollout(env, s, v) for s, v in zip(state1.numpy(), u.numpy(), strict=True)]))
-        x = _cached_frames(env, states[..., 0], versions, Path(cache_dir or default_cache_dir()), progress)
+        x = _cached_frames(env, states[..., 0], versions, Path(cache_dir or default_cache_dir()), progress, image_size)
     return SequenceData(x.to(dtype), u.to(dtype), states.to(dtype))
 
 
@@ -80,12 +85,13 @@ def make_gym_splits(
     dtype: torch.dtype = torch.float32,
     cache_dir: str | Path | None = None,
     progress: bool = True,
+    image_size: int = IMAGE_SIZE,
 ) -> Splits:
     """Train (n), validation (n_test) and test (n_test) sequences of Pendulum-v1, the parallel of `pendulum.make_splits`.
 
     Arguments and errors as `make_gym_sequences`; each split is drawn from its own seeded generator.
     """
-    settings = (max_velocity, dtype, cache_dir, progress)
+    settings = (max_velocity, dtype, cache_dir, progress, image_size)
     sizes = (n, n_test, n_test)
     return Splits(*(make_gym_sequences(size, length, split_generator(seed, i), *settings) for i, size in enumerate(sizes)))
 
@@ -130,32 +136,34 @@ def _rollout(env, state1: np.ndarray, u: np.ndarray) -> np.ndarray:
     return np.stack(states)
 
 
-def _frame(env, phi: float) -> np.ndarray:
-    """One image at angle φ: [256] float32 in [0, 1], 1 where a pixel is all rod.
+def _frame(env, phi: float, size: int = IMAGE_SIZE) -> np.ndarray:
+    """One image at angle φ: [size²] float32 in [0, 1], 1 where a pixel is all rod.
 
     Two traps: the environment draws the last torque as an arrow into the image (the pixels would tell u), so `last_u` is
-    cleared; and its full frame shrinks the rod to a blob, so the frame is cropped to the rod's reach before each 17×17 block
-    is averaged.
+    cleared; and its full frame shrinks the rod to a blob, so the frame is cropped to the rod's reach before each block of
+    17×17 (or 4×4) pixels is averaged.
     """
     env.state, env.last_u = np.array([phi, 0.0]), None
-    green = env.render()[CROP, CROP, 1].astype(np.float32)
+    block = CROP // size
+    crop = slice((WINDOW - block * size) // 2, (WINDOW + block * size) // 2)
+    green = env.render()[crop, crop, 1].astype(np.float32)
     rod = np.clip((255 - green) / (255 - ROD_GREEN), 0, 1)  # the black axle counts as rod
-    block = len(rod) // IMAGE_SIZE
-    return rod.reshape(IMAGE_SIZE, block, IMAGE_SIZE, block).mean((1, 3)).reshape(-1)
+    return rod.reshape(size, block, size, block).mean((1, 3)).reshape(-1)
 
 
-def _cached_frames(env, phi: Tensor, versions: str, folder: Path, progress: bool) -> Tensor:
-    """Frames of the angles phi [n, T] -> [n, T, 256] float32, from the cache or rendered and then kept there.
+def _cached_frames(env, phi: Tensor, versions: str, folder: Path, progress: bool, size: int) -> Tensor:
+    """Frames of the angles phi [n, T] -> [n, T, size²] float32, from the cache or rendered and then kept there.
 
     The file's name is a hash of everything the frames depend on, so a change of any setting can never meet an old file.
     """
     key = hashlib.sha256(f"{CACHE_FORMAT}, {versions}, {list(phi.shape)}".encode() + phi.numpy().tobytes()).hexdigest()[:32]
-    path = folder / f"pendulum_v1_{key}.npz"
-    shape = (*phi.shape, IMAGE_SIZE**2)
+    path = folder / f"pendulum_v1_{size}_{key}.npz"
+    shape = (*phi.shape, size**2)
     frames = _load(path, shape)
     if frames is None:
         bar = tqdm(phi.flatten().tolist(), desc="rendering Pendulum-v1", unit="frame", disable=not progress)
-        frames = np.stack([_frame(env, angle) for angle in bar]).reshape(shape)
+        kind = np.dtype((np.float32, size**2))  # from an iterator: a list to stack would hold all frames a second time
+        frames = np.fromiter((_frame(env, angle, size) for angle in bar), kind, phi.numel()).reshape(shape)
         _save(path, frames)
     return torch.from_numpy(frames)
 

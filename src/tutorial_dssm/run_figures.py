@@ -37,7 +37,7 @@ def draw_all(run: str) -> dict[str, tuple[Figure, str]]:
     splits = experiments.make_data(trained.experiment.data)
     data = splits.test
     n, steps = data.x.shape[:2]
-    dt = 0.05 if trained.experiment.data == "gymnasium" else figures.DT
+    dt = 0.05 if trained.experiment.data.startswith("gymnasium") else figures.DT
 
     def generator():
         return torch.Generator().manual_seed(0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..networks import FramePath, GaussianHead, mlp
+from ..networks import FramePath, GaussianHead, frame_decoder, frame_encoder
 from .base import LocallyLinearModel, Posterior, Terms, log_normal
 
 
@@ -26,6 +26,7 @@ class DKSConfig:
     frame_path: bool = True  # add to the posterior mean what frames say without a network (`FramePath`)
     gain: float = 0.3  # share of the recurrent network, and of the areas in the frame path, in the posterior mean at the start
     activation: str = "silu"  # of the encoder; the decoder's is relu
+    network: str = "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
 
 
 class DKS(LocallyLinearModel):
@@ -40,8 +41,8 @@ class DKS(LocallyLinearModel):
         c = config
         super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, [c.q0_seen] * c.seen + [c.q0_hidden] * (c.z_dim - c.seen))
         self.config = config
-        self.encoder = mlp([c.x_dim, c.hidden, c.hidden], c.activation)
-        self.decoder = mlp([c.seen, c.hidden, c.hidden, c.x_dim])
+        self.encoder = frame_encoder(c.network, c.x_dim, c.hidden, c.activation)
+        self.decoder = frame_decoder(c.network, c.seen, c.hidden, c.x_dim)
         self.gru = nn.GRU(c.hidden + c.u_dim, c.hidden, batch_first=True)
         self.from_z = nn.Linear(c.z_dim, c.hidden, bias=False)
         self.from_u = nn.Linear(c.u_dim, c.hidden)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import kalman
-from ..networks import GaussianEncoder, mlp
+from ..networks import GaussianEncoder, frame_decoder
 from .base import LocallyLinearModel, Posterior, Terms, log_normal
 from .hierarchical import HierarchicalPrior
 
@@ -27,6 +27,7 @@ class EKVAEConfig:
     r0: float = 0.37  # variance of a_t given z_t at the start
     var0: float = 0.1  # variance of q(a_t | x_t) at the start
     activation: str = "silu"  # of the encoder; the decoder's is relu
+    network: str = "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
     vhp: bool = False  # learn p(z_1) as a hierarchical prior (`HierarchicalPrior`) in the place of N(0, I)
     vhp_dim: int = 3  # size of its latent variable ζ
     vhp_hidden: int = 64  # width of the two hidden layers of its networks
@@ -51,8 +52,8 @@ class EKVAE(LocallyLinearModel):
         c = config
         super().__init__(c.x_dim, c.u_dim, c.z_dim, c.bases, c.mix_hidden, [c.q0_seen] * c.a_dim + [c.q0_hidden] * (c.z_dim - c.a_dim))
         self.config = config
-        self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation)
-        self.decoder = mlp([c.a_dim, c.hidden, c.hidden, c.x_dim])
+        self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation, network=c.network)
+        self.decoder = frame_decoder(c.network, c.a_dim, c.hidden, c.x_dim)
         self.log_r = nn.Parameter(torch.full((c.a_dim,), c.r0).log())
         self.register_buffer("H", torch.eye(c.a_dim, c.z_dim))
         self.step = kalman.filter_step

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import kalman
-from ..networks import GaussianEncoder, LocallyLinearTransition, Tanh, mlp
+from ..networks import GaussianEncoder, LocallyLinearTransition, Tanh, frame_decoder, mlp
 from .base import SequentialModel, Terms, log_normal
 from .ekvae import EKVAE
 
@@ -27,6 +27,7 @@ class KVAEConfig:
     r0: float = 0.37  # variance of a_t given z_t at the start
     var0: float = 0.1  # variance of q(a_t | x_t) at the start
     activation: str = "silu"  # of the encoder; the decoder's is relu
+    network: str = "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
     memory: bool = True  # mix by a recurrent network over all past a; False: by a perceptron that sees the last a only
 
 
@@ -71,8 +72,8 @@ class KVAE(SequentialModel):
         self.config = config
         q0 = [c.q0_seen] * c.a_dim + [c.q0_hidden] * (c.z_dim - c.a_dim)
         self.transition = RecurrentTransition(c.z_dim, c.a_dim, c.u_dim, c.bases, c.mix_hidden, q0, c.memory)
-        self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation)
-        self.decoder = mlp([c.a_dim, c.hidden, c.hidden, c.x_dim])
+        self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation, network=c.network)
+        self.decoder = frame_decoder(c.network, c.a_dim, c.hidden, c.x_dim)
         self.log_r = nn.Parameter(torch.full((c.a_dim,), c.r0).log())
         self.register_buffer("H", torch.eye(c.a_dim, c.z_dim))
 

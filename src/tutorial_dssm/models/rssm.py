@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..networks import ACTIVATIONS, FramePath, GaussianHead, mlp
+from ..networks import ACTIVATIONS, FramePath, GaussianHead, frame_decoder, frame_encoder, mlp
 from .base import Posterior, SequentialModel, StepTerms, Terms, log_normal
 
 
@@ -24,6 +24,7 @@ class RSSMConfig:
     frame_path: bool = True  # add to the posterior mean what frames say without a network (`FramePath`)
     gain: float = 0.3  # share of the network, and of the areas in the frame path, in the posterior mean at the start
     activation: str = "silu"  # of the encoder, the posterior and the prior; the decoder's is relu
+    network: str = "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
 
 
 class RSSM(SequentialModel):
@@ -42,8 +43,8 @@ class RSSM(SequentialModel):
         c = config
         super().__init__(c.x_dim, c.u_dim, c.deterministic + c.stochastic)
         self.config = config
-        self.encoder = mlp([c.x_dim, c.hidden, c.hidden], c.activation)
-        self.decoder = mlp([self.z_dim, c.hidden, c.hidden, c.x_dim])
+        self.encoder = frame_encoder(c.network, c.x_dim, c.hidden, c.activation)
+        self.decoder = frame_decoder(c.network, self.z_dim, c.hidden, c.x_dim)
         self.gru = nn.GRUCell(c.stochastic + c.u_dim, c.deterministic)
         self.from_h = nn.Linear(c.deterministic, c.hidden, bias=False)
         self.posterior_head = nn.Sequential(ACTIVATIONS[c.activation](), GaussianHead(c.hidden, c.stochastic, c.var0, c.gain))

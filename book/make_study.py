@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tutorial_dssm import evaluation, experiments, figures_study, files, results, study
+from tutorial_dssm import evaluation, experiments, figures_study, files, memory, results, study
 
 BOOK = Path(__file__).parent
 CALIBRATED = ("dkf-constrained", "dks-constrained", "dvbf-smoothing-constrained", "rssm-constrained", "ekvae-constrained", "ekvae-elbo-learned-noise")
@@ -28,6 +28,8 @@ def tables(rows: list[dict]) -> dict[Path, str]:
         BOOK / "study_differences.md": study.comparison_table(of_study, DIFFERENCES) + "\n",
         BOOK / "study_memory.md": memory_table() + "\n",
         BOOK / "study_gain.md": gain_table() + "\n",
+        BOOK / "study_gymnasium.md": results.seed_rows(files.read_json(experiments.PRETRAINED / "gymnasium.json")) + "\n",
+        BOOK / "study_full.md": full_table() + "\n",
     }
 
 
@@ -60,6 +62,15 @@ def gain_table() -> str:
         scores = evaluation.linear_r2(z, test.state), evaluation.knn_r2(z, test.state)
         body.append([f"`{name}`", *(results.number(value, 3) for value in (*gains, scores[0].velocity, scores[1].velocity))])
     return results.markdown(["run, seed 0", "$k_1$", "$k_2$", "$k_3$", "$R^2$ $\\dot\\varphi$", "the same, neighbours"], body)
+
+
+def full_table() -> str:
+    """What a training run of the full preset needs, in GB, computed on the meta device."""
+    body = []
+    for model in experiments.FULL_MODELS:
+        needed = memory.training_memory(experiments.get(f"{model}-constrained", preset="full"))
+        body.append([f"`{model}`", *(results.number(value / 1e9, 2) for value in needed)])
+    return results.markdown(["model", "weights", "one step", "data on the device", "all on the device", "host"], body)
 
 
 def save(figure, name: str) -> None:

@@ -92,7 +92,8 @@ def leading_eigenvectors(frames: Tensor, n: int, spare: int = 8, iterations: int
     k, mean = min(n + spare, frames.shape[1]), frames.mean(0)
     Q = torch.randn(frames.shape[1], k, generator=torch.Generator().manual_seed(0), dtype=frames.dtype).to(frames.device)
     for _ in range(iterations):
-        Q = torch.linalg.qr(frames.t() @ (frames @ Q - mean @ Q)).Q  # the right factor sums to 0 over frames, so the left one needs no centring
+        Y = frames @ Q - mean @ Q  # sums to 0 over the frames, so that the other factor needs no centring
+        Q = torch.linalg.qr((Y.t() @ frames).t()).Q  # on a CPU a tenth of the time of frames.t() @ Y
     values, vectors = torch.linalg.eigh(torch.cov((frames @ Q).t()))
     return values, Q @ vectors
 

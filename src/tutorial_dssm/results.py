@@ -93,6 +93,12 @@ def seed_table(rows: Sequence[Mapping], run: str) -> str:
     return markdown(["seed", "steps", "minutes", *(m.head for m in MEASURES)], body)
 
 
+def seed_rows(rows: Sequence[Mapping]) -> str:
+    """One line a row, whatever its run and data: run, seed, steps and all measures. Markdown."""
+    body = [[f"`{row['run']}`", str(row["seed"]), str(row["steps"]), *(number(row[m.key], m.digits) for m in MEASURES)] for row in rows]
+    return markdown(["run", "seed", "steps", *(m.head for m in MEASURES)], body)
+
+
 # ---------------------------------------------------------------- the search
 
 SEARCH = experiments.PRETRAINED / "search.json"

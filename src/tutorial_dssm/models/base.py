@@ -84,7 +84,7 @@ class Model(nn.Module):
 
 
 class SequentialModel(Model):
-    """A model with dynamics: the prior z_1 ~ N(0, I), a `transition`(z, u) -> mean, variance of the next state, open-loop prediction."""
+    """A model with dynamics: the prior z_1 ~ N(0, I), a `transition` from (z, u) to mean and variance of the next state, open-loop prediction."""
 
     def check_start(self, z1: Tensor, u: Tensor) -> None:
         """Raise ValueError unless z1 is [B, Z], u is [B, T, U] and T >= 1."""

@@ -16,8 +16,10 @@ Name = tyro.conf.Positional[str]
 def list_() -> None:
     """List the named runs, what each is, and which ship with weights."""
     for name, e in experiments.EXPERIMENTS.items():
-        shipped = "weights shipped" if (experiments.PRETRAINED / f"{name}.safetensors").exists() else ""
-        print(f"{name:26} {e.training.steps:6d} steps   {shipped}".rstrip())
+        shipped = (experiments.PRETRAINED / f"{name}.safetensors").exists()
+        steps = experiments.load_pretrained(name).experiment.training.steps if shipped else 0  # the study's runs are shorter than the named ones
+        shipped = f"weights shipped, of {steps} steps" if shipped else ""
+        print(f"{name:42} {e.training.steps:6d} steps   {shipped}".rstrip())
 
 
 def train(

@@ -19,8 +19,8 @@ def _regress(yr: Tensor, rr: Tensor) -> Tensor:
     return (yr / scale) @ torch.linalg.pinv(rr / scale / scale.mT, hermitian=True) / scale
 
 
-def _factors(name: str, V: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of `models.lgssm.covariance`. ValueError where V is not positive definite: nothing is repaired."""
+def factors(name: str, V: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of `models.lgssm.covariance`: log_var [n], lower [n, n]. ValueError where V is not positive definite: nothing is repaired."""
     K, info = torch.linalg.cholesky_ex(0.5 * (V + V.mT))
     if V.device.type == "cpu" and info:
         raise ValueError(f"the M-step's {name} is not positive definite in {V.dtype}: too few data for {len(V)} states")
@@ -30,7 +30,7 @@ def _factors(name: str, V: Tensor) -> tuple[Tensor, Tensor]:
 def _first_state(M: Tensor, V: Tensor) -> dict[str, Tensor]:
     """m1, P1 from means [B, n] and covariances [B, n, n] of z_1. With one sequence the best P1 is 0, and every iteration shrinks it."""
     m1 = M.mean(0)
-    log_p1, lower_p1 = _factors("P1", (M - m1).t() @ (M - m1) / len(M) + V.mean(0))
+    log_p1, lower_p1 = factors("P1", (M - m1).t() @ (M - m1) / len(M) + V.mean(0))
     return {"m1": m1, "log_p1": log_p1, "lower_p1": lower_p1}
 
 
@@ -42,7 +42,7 @@ def _dynamics(M: Tensor, V: Tensor, cross: Tensor, u: Tensor) -> dict[str, Tenso
     W = _regress(y.t() @ r + pad(both, others), r.t() @ r + pad(now, others * 2))
     F, B, b = W.split([M.shape[-1], u.shape[-1], 1], 1)
     e, moved = y - r @ W.t(), F @ both.t()
-    log_q, lower_q = _factors("Q", (e.t() @ e + then - moved - moved.t() + F @ now @ F.t()) / len(r))
+    log_q, lower_q = factors("Q", (e.t() @ e + then - moved - moved.t() + F @ now @ F.t()) / len(r))
     return {"F": F, "B": B, "b": b.squeeze(1), "log_q": log_q, "lower_q": lower_q}
 
 
@@ -62,20 +62,29 @@ def _observation(model: LGSSM, M: Tensor, V: Tensor, x: Tensor, mask: Tensor | N
 
 
 @torch.no_grad()
-def em_step(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """One iteration of EM in place; returns the mean log-likelihood of a sequence *before* it (nats, a scalar), which it never makes fall.
+def m_step(model: LGSSM, q: kalman.Smoothed, x: Tensor, u: Tensor, mask: Tensor | None = None) -> None:
+    """The M-step in place, from the moments of any posterior q: each line of the model is a regression on regressors known by these moments.
 
-    x [B, T, X], u [B, T, U], mask as in `LGSSM.filter`. E-step: smoothed means, covariances and lag-one cross-covariances, exactly. M-step: each line
-    of the model is a linear regression on regressors known by these moments. Shumway & Stoffer (1982); with offsets and controls as more regressors,
-    Ghahramani & Hinton (1996). ValueError as `LGSSM.check`, or where the new Q or P1 is singular; the model is then as it was.
+    Shumway & Stoffer (1982); with offsets and controls as more regressors, Ghahramani & Hinton (1996). ValueError where the new Q or P1 is singular;
+    the model is then as it was.
     """
-    filtered = model.filter(x, u, mask)
-    M, V, cross = kalman.smooth(filtered, validate=x.device.type == "cpu")
+    M, V, cross = q
     new = _first_state(M[:, 0], V[:, 0]) | _observation(model, M, V, model.observed(x, u, mask), mask)
     if x.shape[1] > 1:  # else no transition was seen
         new |= _dynamics(M, V, cross, u)
     for name, value in new.items():
         getattr(model, name).copy_(value)
+
+
+@torch.no_grad()
+def em_step(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
+    """One iteration of EM in place; returns the mean log-likelihood of a sequence *before* it (nats, a scalar), which it never makes fall.
+
+    x [B, T, X], u [B, T, U], mask as in `LGSSM.filter`. E-step: smoothed means, covariances and lag-one cross-covariances, exactly. ValueError as
+    `LGSSM.check` and `m_step`.
+    """
+    filtered = model.filter(x, u, mask)
+    m_step(model, kalman.smooth(filtered, validate=x.device.type == "cpu"), x, u, mask)
     return filtered.log_likelihood.mean()
 
 

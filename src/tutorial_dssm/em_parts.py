@@ -1,7 +1,6 @@
-"""EM of the linear-Gaussian model in its parts: posterior moments, expected log joint, bound, M-step from any moments (floor 3).
+"""EM of the linear-Gaussian model in its parts: posterior moments, expected log joint, bound (floor 3).
 
-`em.em_step` does both halves at once, with the exact posterior. Here each half stands alone, so that the E-step's posterior may be another one: the
-best that is independent over time (`mean_field`), or what you like, as `kalman.Smoothed` moments. Shapes are batch-first; information in nats.
+`em.em_step` takes the exact posterior. Here the E-step's posterior may be another one, with `em.m_step` after it: the best that is independent over time (`mean_field`), or what you like, as `kalman.Smoothed` moments. Shapes are batch-first; information in nats.
 """
 
 import math
@@ -40,7 +39,7 @@ def matrices(model: LGSSM) -> Matrices:
 def from_matrices(m: Matrices) -> LGSSM:
     """A model with these parameters, in their dtype. ValueError where Q or P1 is not positive definite."""
     model = LGSSM(LGSSMConfig(len(m.C), m.B.shape[1], len(m.F))).to(m.F)
-    (log_q, lower_q), (log_p1, lower_p1) = em._factors("Q", m.Q), em._factors("P1", m.P1)
+    (log_q, lower_q), (log_p1, lower_p1) = em.factors("Q", m.Q), em.factors("P1", m.P1)
     new = {"F": m.F, "B": m.B, "b": m.b, "C": m.C, "d": m.d, "m1": m.m1, "log_r": m.r.log()}
     for name, value in (new | {"log_q": log_q, "lower_q": lower_q, "log_p1": log_p1, "lower_p1": lower_p1}).items():
         getattr(model, name).copy_(value)
@@ -102,7 +101,7 @@ def mean_field(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -
 
 
 def expected_log_joint(model: LGSSM, q: Smoothed, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """E_q[log p(x, z | u)] [B] in nats, differentiable in the model; q is a constant (Shumway & Stoffer 1982, equation 9 with offsets)."""
+    """E_q[log p(x, z | u)] [B] in nats, differentiable in the model; q is a constant (Shumway & Stoffer 1982, with offsets)."""
     m, (M, V, cross) = matrices(model), q
     x = model.observed(x, u, mask)
     seen = torch.ones_like(x) if mask is None else mask.to(x.dtype).reshape(*x.shape[:2], -1).expand_as(x)
@@ -126,6 +125,7 @@ def entropy(q: Smoothed) -> Tensor:
     _, V, cross = q
 
     def of(cov: Tensor) -> Tensor:
+        """Entropy of a Gaussian with this covariance."""
         return 0.5 * (torch.logdet(cov) + cov.shape[-1] * (1 + math.log(2 * math.pi)))
 
     if V.shape[1] == 1:
@@ -140,17 +140,6 @@ def elbo(model: LGSSM, q: Smoothed, x: Tensor, u: Tensor, mask: Tensor | None = 
 
 
 @torch.no_grad()
-def m_step(model: LGSSM, q: Smoothed, x: Tensor, u: Tensor, mask: Tensor | None = None) -> None:
-    """The M-step of `em.em_step` in place, from the moments of any q."""
-    M, V, cross = q
-    new = em._first_state(M[:, 0], V[:, 0]) | em._observation(model, M, V, model.observed(x, u, mask), mask)
-    if x.shape[1] > 1:
-        new |= em._dynamics(M, V, cross, u)
-    for name, value in new.items():
-        getattr(model, name).copy_(value)
-
-
-@torch.no_grad()
 def variational_em(model: LGSSM, x: Tensor, u: Tensor, iterations: int, posterior: Callable = exact_posterior, mask: Tensor | None = None) -> Tensor:
     """`iterations` of E-step (`posterior`(model, x, u, mask) -> moments) and M-step in place; the mean bound of a sequence after each E-step,
     [iterations + 1] nats. With `mean_field` it is variational EM: the bound never falls, the likelihood may."""
@@ -158,5 +147,5 @@ def variational_em(model: LGSSM, x: Tensor, u: Tensor, iterations: int, posterio
     for _ in range(iterations):
         q = posterior(model, x, u, mask)
         values.append(elbo(model, q, x, u, mask).mean())
-        m_step(model, q, x, u, mask)
+        em.m_step(model, q, x, u, mask)
     return torch.stack([*values, elbo(model, posterior(model, x, u, mask), x, u, mask).mean()])

@@ -132,6 +132,7 @@ def evaluate(model: SequentialModel, sigma: Tensor | float, data: SequenceData, 
     linear, knn = linear_r2(mean, data.state), knn_r2(mean, data.state)
 
     def error(v: Tensor) -> float:
+        """Standard error of the mean over sequences."""
         return float(v.std() / len(v) ** 0.5)
 
     return Evaluation(

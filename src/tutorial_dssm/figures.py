@@ -459,6 +459,7 @@ def frames_seen(observed, predicted, seen: Sequence[int], dt: float = DT) -> Fun
     label = figure.text(0.13, 0.95, "", fontsize=9)
 
     def draw(k: int):
+        """One picture of the animation."""
         for image, frame in zip(rows[1], predicted[k]):
             image.set_data(frame)
         underline.set_data([-0.47, seen[k] - 0.53], [-0.56, -0.56])

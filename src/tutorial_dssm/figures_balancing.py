@@ -130,6 +130,7 @@ def water_falls(
     axes = _water_axes(figure)
 
     def draw(k: int):
+        """One picture of the animation."""
         for axis in axes:
             axis.clear()
         _draw_water(axes, variances, levels[k], curve, points[k], (frame, given_back[k]), shown)

@@ -98,6 +98,7 @@ def lower_bounds(grid, exact, bounds: Sequence, points: Sequence[float], label: 
     low, high = exact.min() - 0.1 * np.ptp(exact), exact.max() + 0.08 * np.ptp(exact)
 
     def draw(frame: int):
+        """One picture of the animation."""
         k, moved = divmod(frame, 2)
         axis.clear()
         axis.spines[["top", "right"]].set_visible(False)

@@ -176,6 +176,7 @@ def information_arrives(
     high = np.max([(m + 2.2 * s).max(0) for m, s in frames], 0)
 
     def draw(k: int):
+        """One picture of the animation."""
         (mean, sd), last = frames[k], int(last_seen[k])
         for j, axis in enumerate(axes):
             axis.clear()

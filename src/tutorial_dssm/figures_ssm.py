@@ -137,6 +137,7 @@ def falling_apart(states, frames, dt: float, shown: int = 1) -> FuncAnimation:
     axes = [figure.add_axes((0.545, 0.14, 0.21, 0.68)), figure.add_axes((0.775, 0.14, 0.21, 0.68))]
 
     def draw(t: int):
+        """One picture of the animation."""
         for axis in (plane, *axes):
             axis.clear()
         plane.plot(angle[:, t], states[:, t, 1], ".", color=BLUE, ms=4)

@@ -379,6 +379,7 @@ def compiled_filter_step() -> Callable:
     compiled, works = torch.compile(filter_step, dynamic=False), [True]
 
     def step(*arguments):
+        """The compiled step; `filter_step` from the first failure on."""
         if works[0]:
             try:
                 return compiled(*arguments)

@@ -78,6 +78,7 @@ def step(state: Tensor, torque: Tensor, config: PendulumConfig = PendulumConfig(
     """The state one frame (`config.dt` seconds) later, by classical Runge-Kutta of order 4. state [..., 2], torque [...] -> [..., 2]."""
 
     def slope(s):
+        """Time derivative of the state."""
         return torch.stack([s[..., 1], acceleration(s, torque, config)], -1)
 
     h = config.dt / config.substeps
@@ -131,6 +132,7 @@ def make_sequences(n: int, length: int, generator: torch.Generator, config: Pend
         raise ValueError(f"need at least one sequence of at least one step, got n = {n}, length = {length}")
 
     def uniform(limit, *shape):
+        """Uniform on (-limit, limit)."""
         return (2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1) * limit
 
     state1 = torch.stack([uniform(torch.pi, n), uniform(config.max_velocity, n)], -1)

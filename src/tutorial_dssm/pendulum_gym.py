@@ -67,6 +67,7 @@ def make_gym_sequences(
             raise ValueError(f"max_velocity must be between 0 and the environment's {env.max_speed} rad/s, got {max_velocity}")
 
         def uniform(limit, *shape):
+            """Uniform on (-limit, limit)."""
             return (2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1) * limit
 
         state1 = torch.stack([uniform(torch.pi, n), uniform(max_velocity, n)], -1)

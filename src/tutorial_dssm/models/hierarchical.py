@@ -19,6 +19,7 @@ class HierarchicalPrior(nn.Module):
         super().__init__()
 
         def gaussian(fan_in: int, fan_out: int) -> nn.Sequential:
+            """Mean and variance of one vector given another."""
             return nn.Sequential(mlp([fan_in, hidden, hidden], activation), ACTIVATIONS[activation](), GaussianHead(hidden, fan_out, var0, 0.1))
 
         self.zeta_dim, self.p, self.q = zeta_dim, gaussian(zeta_dim, z_dim), gaussian(z_dim, zeta_dim)

@@ -102,6 +102,7 @@ class KVAE(SequentialModel):
         memory = None
 
         def linearise(mean: Tensor, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
+            """F, b, Q of t -> t+1, from the LSTM that has now seen a_t, or what stands for it."""
             nonlocal memory  # the filter calls this once for each t, in order
             a_t, u_t, seen = inputs
             a_t = torch.where(seen.unsqueeze(-1), a_t, mean @ self.H.t())  # where nothing was seen, the filtered mean is the predicted one

@@ -109,12 +109,16 @@ def execute(path: Path, from_text: bool = False) -> None:
     assert notebook is not None
     client = NotebookClient(
         notebook,
-        timeout=900,
+        timeout=300,
+        startup_timeout=120,
         kernel_name="python3",
         record_timing=False,
         extra_arguments=["--log-level=40"],
         resources={"metadata": {"path": str(path.parent)}},
     )
+    client.create_kernel_manager()
+    # Sockets that are files of this kernel alone: two kernels that start at the same moment can pick the same port, and then one never answers.
+    client.km.transport = "ipc"
     client.execute()
     normalise(notebook)
     if paths := machine_paths(notebook):

@@ -1,6 +1,7 @@
 """EM of the linear-Gaussian model in its parts: posterior moments, expected log joint, bound (floor 3).
 
-`em.em_step` takes the exact posterior. Here the E-step's posterior may be another one, with `em.m_step` after it: the best that is independent over time (`mean_field`), or what you like, as `kalman.Smoothed` moments. Shapes are batch-first; information in nats.
+`em.em_step` takes the exact posterior. Here the E-step's posterior may be another one, with `em.m_step` after it: the best that is independent
+over time (`mean_field`), or what you like, as `kalman.Smoothed` moments. Shapes are batch-first; information in nats.
 """
 
 import math

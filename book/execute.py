@@ -118,8 +118,9 @@ def execute(path: Path, from_text: bool = False) -> None:
     )
     client.create_kernel_manager()
     # Sockets that are files of this kernel alone: two kernels that start at the same moment can pick the same port, and then one never answers.
-    client.km.transport = "ipc"
-    client.execute()
+    with tempfile.TemporaryDirectory() as sockets:
+        client.km.transport, client.km.ip = "ipc", f"{sockets}/kernel"
+        client.execute()
     normalise(notebook)
     if paths := machine_paths(notebook):
         raise ValueError("an output names a path of this machine: " + "\n".join(paths))

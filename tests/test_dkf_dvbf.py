@@ -105,7 +105,10 @@ def every_draw(model, x, u, n=20):
 
 @pytest.mark.parametrize("T", [1, 2, 5])
 def test_dkf_with_the_best_filter_misses_what_the_future_would_tell(T):
-    """q = p(z_t | z_{t-1}, x_t, u_{t-1}), the most that x_{1:t} can say: the bound misses log p(x) by KL(q ‖ posterior), 0 at T = 1 only."""
+    """q = p(z_t | z_{t-1}, x_t, u_{t-1}), the most that x_{1:t} can say: the bound misses log p(x) by KL(q ‖ posterior), 0 at T = 1 only.
+
+    Equations: kf-forward
+    """
     model, D, d, f, b, q, h = linear("dkf")
     x, u = data(T)
     exact, mean, cov = likelihood(model, D, d, x, u)

@@ -22,6 +22,7 @@ def dense_q(model, q, mask, i, T):
 @MISSING
 @torch.no_grad()
 def test_bound_is_tight_at_the_posterior_and_misses_by_the_kl_elsewhere(missing):
+    """Equations: kf-elbo, em-decomposition, em-elbo, em-estep, em-expected"""
     model, other = make(2, 1, 2), make(2, 1, 2, seed=3)
     x, u = data(model, T=5)
     mask = mask_of(missing, x)
@@ -51,6 +52,7 @@ def test_m_step_and_variational_em_with_the_exact_posterior_are_em(missing):
 
 @torch.no_grad()
 def test_matrices_change_of_basis_and_simulation():
+    """Equations: ssm-basis, em-basis"""
     model = make(3, 1, 2)
     x, u = data(model)
     again = em_parts.from_matrices(em_parts.matrices(model))
@@ -85,6 +87,7 @@ def test_scalar_model_is_the_general_one():
 
 @pytest.mark.parametrize("learn", ["f", "c", "q", "r", "fqcr"])
 def test_scalar_m_step_is_a_maximum(learn):
+    """Equations: em-mstep, em-monotone"""
     s = scalar_ssm.scalar(0.3, 0.8, 0.5, 1.0)
     x = scalar_ssm.simulate(scalar_ssm.scalar(), 6, 9, torch.Generator().manual_seed(0))
     e = scalar_ssm.e_step(s, x)

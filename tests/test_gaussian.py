@@ -185,6 +185,7 @@ def test_product_normaliser_and_moments_by_numerical_integration(form):
 def test_condition_on_observation_agrees_with_the_dense_information_form(
     seed, form, noise_form, batch, n, m, dtype
 ):
+    """Equations: kf-condition"""
     generator = generator_of(seed)
     prior = random_gaussian(generator, form, batch, n, dtype)
     noise = random_gaussian(generator, noise_form, batch, m, dtype)
@@ -213,6 +214,7 @@ def test_condition_on_observation_agrees_with_the_dense_information_form(
 @few
 @given(seeds, forms, batches, st.integers(2, 5), st.data())
 def test_condition_on_coordinates_agrees_with_dense_inversion(seed, form, batch, n, data):
+    """Equations: kf-condition"""
     generator = generator_of(seed)
     joint = random_gaussian(generator, form, batch, n)
     order = data.draw(st.permutations(range(n)))
@@ -242,7 +244,10 @@ def test_condition_on_coordinates_agrees_with_dense_inversion(seed, form, batch,
 
 
 def test_the_two_conditionings_agree():
-    """Conditioning the joint of (z, y) on y is Bayes' rule for y given z."""
+    """Conditioning the joint of (z, y) on y is Bayes' rule for y given z.
+
+    Equations: kf-condition
+    """
     generator = generator_of(2)
     prior, noise = (random_gaussian(generator, "full", (3,), n) for n in (3, 2))
     H, y = random_vector(generator, (2,), 3), random_vector(generator, (3,), 2)

@@ -26,17 +26,20 @@ def exact(seconds):
 
 @pytest.mark.parametrize(("method", "order"), [("Euler", 1), ("semi-implicit Euler", 1), ("Runge-Kutta 4", 4)])
 def test_error_falls_with_the_order_of_the_method(method, order):
+    """Equations: ssm-euler, ssm-semi, ssm-rk4"""
     errors = [np.abs(integrate(start, torque, 0.8, steps, method, odd)[-1].numpy() - exact(0.8)).max() for steps in (40, 80, 160)]
     measured = [math.log2(a / b) for a, b in zip(errors, errors[1:])]
     assert measured == pytest.approx([order, order], abs=0.15)
 
 
 def test_runge_kutta_is_the_step_of_the_simulator():
+    """Equations: ssm-rk4"""
     config = replace(odd, dt=0.07, substeps=3)
     torch.testing.assert_close(integrate(start, torque, 0.07, 3, config=config)[-1], pendulum.step(start, torque, config))
 
 
 def test_only_the_semi_implicit_step_keeps_areas_without_friction():
+    """Equations: ssm-semi"""
     free = replace(odd, friction=0.0)
     areas = [torch.det(jacrev(lambda s, f=f: f(s, torque, 0.05, free))(start)).item() for f in (euler, semi_implicit, runge_kutta)]
     assert areas[1] == pytest.approx(1, abs=1e-14)

@@ -103,6 +103,7 @@ def statsmodels_answers(model, a, mask=None):
 @pytest.mark.parametrize("missing", [None, "frames", "coordinates"])
 @pytest.mark.parametrize("B, T, n, A", [(3, 6, 3, 2), (1, 6, 2, 1), (2, 1, 3, 2), (1, 1, 1, 1), (2, 5, 2, 4), (2, 2, 1, 1)])
 def test_filter_and_smoother_equal_the_dense_gaussian(B, T, n, A, missing):
+    """Equations: ssm-evidence, kf-ssm, kf-predict, kf-update, kf-loglik, kf-missing, kf-rts, kf-cross"""
     model, _, a = problem(B, T, n, A)
     mask = None if missing is None else torch.rand(B, T, A, generator=seeded(5)) > 0.4
     if missing == "frames":
@@ -114,6 +115,7 @@ def test_filter_and_smoother_equal_the_dense_gaussian(B, T, n, A, missing):
 @pytest.mark.parametrize("missing", [None, "frames", "coordinates"])
 @pytest.mark.parametrize("dtype, tolerance", [(f64, 1e-9), (f32, 1e-4)])
 def test_filter_and_smoother_equal_statsmodels(missing, dtype, tolerance):
+    """Equations: kf-predict, kf-update, kf-loglik, kf-missing, kf-rts, kf-cross"""
     model, _, a = problem(B=4, T=60, n=4, A=3, seed=1)
     mask = mask_of(missing, a)
     model, a = model.to(dtype), a.to(dtype)  # the reference sees the same, rounded, numbers
@@ -230,6 +232,7 @@ def test_series_do_not_touch_each_other():
 
 
 def test_what_is_masked_does_not_matter():
+    """Equations: kf-missing"""
     model, _, a = problem()
     mask = mask_of("coordinates", a)
     for filler in (math.nan, math.inf, 1e30):
@@ -348,6 +351,7 @@ def slow_extended_filter(a, push, H, R, m, P, mask):
 @pytest.mark.parametrize("missing", [None, "frames", "coordinates"])
 @pytest.mark.parametrize("T", [1, 12])
 def test_extended_filter_equals_the_slow_one(missing, T):
+    """Equations: kf-ekf"""
     generator = seeded()
     B = 3
     a = torch.randn(B, T, 2, generator=generator, dtype=f64)
@@ -368,6 +372,7 @@ def test_extended_filter_equals_the_slow_one(missing, T):
 @pytest.mark.parametrize("missing", [None, "frames", "coordinates"])
 @pytest.mark.parametrize("T", [1, 2, 7])
 def test_extended_filter_of_a_linear_model_is_the_kalman_filter(missing, T):
+    """Equations: kf-scalar, ek-filter"""
     model, _, a = problem(B=3, T=T)
     mask = mask_of(missing, a)
     F, b, Q, H, R, m1, P1 = model
@@ -384,7 +389,10 @@ def test_extended_filter_of_a_linear_model_is_the_kalman_filter(missing, T):
 @pytest.mark.parametrize("missing", [None, "frames", "coordinates"])
 @pytest.mark.parametrize("T", [1, 2, 15])
 def test_every_joint_sample_gives_the_evidence(T, missing):
-    """log p(a | z) + log p(z) - log q(z | a) = log p(a) for EVERY z, if q is the joint posterior."""
+    """log p(a | z) + log p(z) - log q(z | a) = log p(a) for EVERY z, if q is the joint posterior.
+
+    Equations: kf-joint, kf-every-draw
+    """
     model, _, a = problem(B=3, T=T)
     mask = entrywise(mask_of(missing, a), a)
     filtered = kalman_filter(a, *model, mask=mask)
@@ -414,7 +422,10 @@ def test_independent_marginals_break_the_identity():
 
 
 def test_moments_of_joint_samples():
-    """Mean, covariance and lag-one cross-covariance of N draws lie within 5 standard errors of the smoother's (tested at about 200 numbers)."""
+    """Mean, covariance and lag-one cross-covariance of N draws lie within 5 standard errors of the smoother's (tested at about 200 numbers).
+
+    Equations: kf-joint, kf-cross
+    """
     model, _, a = problem(B=1, T=4, n=2, A=1)
     N = 100_000
     filtered = kalman_filter(a.expand(N, -1, -1), *(v[0] for v in model))
@@ -433,6 +444,7 @@ def test_moments_of_joint_samples():
 
 
 def test_backward_chain_is_the_posterior_of_the_dense_gaussian():
+    """Equations: kf-future, kf-backward"""
     model, _, a = problem(B=2, T=5)
     chain = backward_chain(kalman_filter(a, *model))
     for i in range(2):

@@ -95,6 +95,7 @@ def log_evidence(model, x, u, mask=None):
 @SIZES
 @MASKS
 def test_log_likelihood_is_that_of_the_dense_gaussian(X, U, n, T, missing):
+    """Equations: em-model, em-evidence"""
     model = make(X, U, n)
     x, u = data(model, T=T)
     mask = mask_of(missing, x)
@@ -106,6 +107,7 @@ def test_log_likelihood_is_that_of_the_dense_gaussian(X, U, n, T, missing):
 @pytest.mark.parametrize("X, n", [(2, 3), (5, 2)])
 @MASKS
 def test_log_likelihood_is_that_of_statsmodels(X, n, missing):
+    """Equations: em-evidence"""
     model = make(X, 1, n)
     x, u = data(model, B=3, T=30)
     mask = mask_of(missing, x)
@@ -124,7 +126,10 @@ def test_log_likelihood_is_that_of_statsmodels(X, n, missing):
 @SIZES
 @MASKS
 def test_posterior_is_that_of_the_dense_gaussian(X, U, n, T, missing):
-    """Mean and variance of every state; the draws have the joint posterior's mean and its covariance between neighbouring states."""
+    """Mean and variance of every state; the draws have the joint posterior's mean and its covariance between neighbouring states.
+
+    Equations: em-estep
+    """
     model = make(X, U, n)
     x, u = data(model, T=T)
     mask, N = mask_of(missing, x), 20000
@@ -143,6 +148,7 @@ def test_posterior_is_that_of_the_dense_gaussian(X, U, n, T, missing):
 
 @SIZES
 def test_elbo_at_its_own_noise_is_the_log_likelihood_for_every_draw(X, U, n, T):
+    """Equations: kf-every-draw, em-estep"""
     model = make(X, U, n)
     x, u = data(model, B=3, T=T)
     exact = log_evidence(model, x, u)
@@ -170,6 +176,7 @@ def test_elbo_of_an_objective_at_the_same_isotropic_noise(X, n):
 
 
 def test_elbo_at_another_noise_misses_the_log_likelihood_by_the_kl_of_the_posteriors():
+    """Equations: bal-gap"""
     model, sigma, N = make(2, 1, 2), 0.9, 6000
     x, u = data(model, B=1)
     other = copy.deepcopy(model)
@@ -212,7 +219,10 @@ def posteriors_of(model, x, u, seen):
 @SIZES
 @MASKS
 def test_m_step_is_a_maximum_of_the_expected_log_joint(X, U, n, T, missing):
-    """Every parameter's gradient is zero there, and no step away from it in a random direction is better."""
+    """Every parameter's gradient is zero there, and no step away from it in a random direction is better.
+
+    Equations: em-mstep, em-dynamics, em-observation, em-first, em-missing
+    """
     model = make(X, U, n)
     x, u = data(model, B=4 if T > 1 else 6, T=T)
     mask = mask_of(missing, x)
@@ -235,7 +245,10 @@ def test_m_step_is_a_maximum_of_the_expected_log_joint(X, U, n, T, missing):
 @SIZES
 @MASKS
 def test_gradient_of_the_log_likelihood_is_that_of_the_expected_log_joint(X, U, n, T, missing):
-    """Fisher's identity: what EM and gradient ascent have in common."""
+    """Fisher's identity: what EM and gradient ascent have in common.
+
+    Equations: em-fisher
+    """
     model = make(X, U, n)
     x, u = data(model, B=3, T=T)
     mask = mask_of(missing, x)
@@ -246,7 +259,10 @@ def test_gradient_of_the_log_likelihood_is_that_of_the_expected_log_joint(X, U, 
 
 
 def test_m_step_is_that_of_statsmodels():
-    """F, Q, C, R after one iteration of `DynamicFactorMQ`, which has one series and no offsets; of x and -x together the best offsets are 0."""
+    """F, Q, C, R after one iteration of `DynamicFactorMQ`, which has one series and no offsets; of x and -x together the best offsets are 0.
+
+    Equations: em-dynamics, em-observation
+    """
     x = data(make(4, 0, 2), B=1, T=30)[0]
     other = DynamicFactorMQ(x[0].numpy(), factors=1, factor_multiplicities=2, factor_orders=1, idiosyncratic_ar1=False, standardize=False)
     start = other.start_params
@@ -275,6 +291,7 @@ def test_m_step_is_that_of_statsmodels():
 @pytest.mark.parametrize("X, U, n, T", [(2, 1, 3, 6), (5, 2, 2, 6), (1, 0, 1, 6), (3, 1, 2, 1)])
 @MASKS
 def test_em_never_makes_the_likelihood_fall(X, U, n, T, missing):
+    """Equations: em-monotone"""
     x, u = data(make(X, U, n), B=8, T=T)
     model = make(X, U, n, seed=3)
     values = em(model, x, u, 20, mask_of(missing, x))
@@ -318,6 +335,7 @@ def test_gradient_ascent_with_missing_observations_is_adam_on_the_likelihood():
 
 @pytest.mark.parametrize("missing", ["frames", "entries"])
 def test_what_is_missing_has_no_influence_on_em(missing):
+    """Equations: em-missing"""
     x, u = data(make(5, 1, 2), B=5)
     mask, results = mask_of(missing, x), []
     for fill in (0.0, 1e3, math.nan):

@@ -27,7 +27,10 @@ def covariance(n, generator):
 
 @pytest.mark.parametrize("budget", [0.2, 0.9, 2.0, 4.5])
 def test_water_filling_is_the_least_rate_for_a_squared_error(budget):
-    """Against a general optimiser that knows nothing of water: min Σ ½ log s/d subject to Σ d = budget, 0 < d <= s."""
+    """Against a general optimiser that knows nothing of water: min Σ ½ log s/d subject to Σ d = budget, 0 < d <= s.
+
+    Equations: bal-water
+    """
     s = S.numpy()
     result = minimize(
         lambda d: 0.5 * np.log(s / d).sum(), s * budget / s.sum(), bounds=[(1e-9, v) for v in s],
@@ -53,6 +56,7 @@ def test_components_beyond_k_keep_their_error_and_cost_nothing():
 
 
 def test_the_linear_vae_with_principal_axes_is_on_the_curve_and_no_other_passes_it(generator):
+    """Equations: bal-linear"""
     cov = covariance(5, generator)
     values, vectors = torch.linalg.eigh(cov)
     level = 0.3
@@ -69,7 +73,10 @@ def test_the_linear_vae_with_principal_axes_is_on_the_curve_and_no_other_passes_
 
 
 def test_probabilistic_pca_is_the_fixed_point_of_the_learned_noise(generator):
-    """scikit-learn's maximum-likelihood noise equals the level at which σ² = squared error / n with k latents."""
+    """scikit-learn's maximum-likelihood noise equals the level at which σ² = squared error / n with k latents.
+
+    Equations: bal-sigma
+    """
     x = torch.randn(400, 5, generator=generator, **DOUBLE) @ torch.linalg.cholesky(covariance(5, generator)).T
     x = x - x.mean(0)
     values = torch.linalg.eigvalsh(x.T @ x / len(x)).flip(0)
@@ -94,6 +101,7 @@ def test_expected_terms_are_the_average_of_the_terms(generator):
 
 
 def test_the_exact_posterior_is_that_of_the_gaussian_module_and_makes_the_bound_tight(generator):
+    """Equations: bal-gap"""
     W, sigma, x = torch.randn(4, 2, generator=generator, **DOUBLE), 0.6, torch.randn(4, generator=generator, **DOUBLE)
     prior = gaussian.Gaussian(torch.zeros(2, **DOUBLE), torch.eye(2, **DOUBLE))
     noise = gaussian.Gaussian(torch.zeros(4, **DOUBLE), sigma**2 * torch.eye(4, **DOUBLE))

@@ -119,6 +119,7 @@ def kl_gaussian(m0, S0, m1, S1):
 
 @pytest.mark.parametrize("T", [1, 4])
 def test_ekvae_bound_misses_the_exact_likelihood_by_the_kl_of_its_encoder(T):
+    """Equations: ek-bound, ek-gap"""
     sigma = 0.7
     model, D, d = linear_ekvae(sigma)
     x, u = normal(T, 4, seed=11), normal(T, 1, seed=12)
@@ -158,7 +159,10 @@ def test_ekvae_bound_is_tight_with_dynamics_when_frames_tell_a_exactly():
 
 
 def test_ekvae_identity_of_every_draw():
-    """log p(a | z) + log p(z) - log q(z | a) = log p(a) for every z of the joint posterior; and the rate contains exactly that."""
+    """log p(a | z) + log p(z) - log q(z | a) = log p(a) for every z of the joint posterior; and the rate contains exactly that.
+
+    Equations: ek-every-draw, ek-prior, ek-rate
+    """
     model, D, d = linear_ekvae(0.7)
     B, T = 20, 5
     x, u = normal(B, T, 4, seed=11), normal(B, T, 1, seed=12)
@@ -174,6 +178,7 @@ def test_ekvae_identity_of_every_draw():
 
 
 def test_ekvae_infers_the_exact_smoothed_state_of_the_linear_instance():
+    """Equations: ek-chain"""
     model, *_ = linear_ekvae(0.7)
     x, u = normal(3, 5, 4, seed=11), normal(3, 5, 1, seed=12)
     with torch.no_grad():
@@ -185,7 +190,10 @@ def test_ekvae_infers_the_exact_smoothed_state_of_the_linear_instance():
 
 
 def test_ekvae_weights_are_unbiased_whatever_the_linearisation():
-    """Nonlinear dynamics: E over z ~ q(z | a) of p(a, z) / q(z | a) must be p(a), here by quadrature on a grid."""
+    """Nonlinear dynamics: E over z ~ q(z | a) of p(a, z) / q(z | a) must be p(a), here by quadrature on a grid.
+
+    Equations: ek-bound
+    """
     T, draws = 4, 20000
     model = make("ekvae", 3, a_dim=1, z_dim=1, bases=4)
     with torch.no_grad():
@@ -298,6 +306,7 @@ def test_dks_posterior_is_the_combiner_step_by_step(kind):
 @pytest.mark.parametrize("scale", [1.0, 1.6])
 @pytest.mark.parametrize("T", [1, 5])
 def test_dks_bound_misses_the_exact_likelihood_by_the_kl_of_its_conditionals(T, scale):
+    """Equations: bal-elbo, bal-gap"""
     sigma = 0.7
     model, D, d = linear_dks(sigma, scale)
     x, u = normal(T, 4, seed=11), normal(T, 1, seed=12)
@@ -314,6 +323,7 @@ def log_ratio(model, x, u, noise):
 
 
 def test_dks_identity_of_every_draw_with_the_exact_conditionals():
+    """Equations: notation-joint, ssm-factor, kf-forward, bal-model"""
     sigma, T = 0.7, 5
     model, D, d = linear_dks(sigma)
     x, u = normal(T, 4, seed=11), normal(T, 1, seed=12)
@@ -335,7 +345,10 @@ def test_dks_random_posterior_stays_below_the_exact_likelihood():
 
 
 def test_dks_rate_is_the_kl_given_each_draw():
-    """Against torch.distributions at the same draws, and in the mean against log q - log p of those draws."""
+    """Against torch.distributions at the same draws, and in the mean against log q - log p of those draws.
+
+    Equations: bal-rate
+    """
     model, B, T = make("dks", 1), 20000, 3
     with torch.no_grad():
         model.head.linear.weight *= 3
@@ -501,6 +514,7 @@ def test_the_door_of_predict(kind, z1, u):
 
 
 def test_locally_linear_transition_is_a_mixture_of_linear_maps():
+    """Equations: ek-mixture"""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         transition = LocallyLinearTransition(3, 2, bases=4, hidden=5).double()
@@ -547,6 +561,7 @@ def test_frame_path_starts_at_the_principal_components():
 
 
 def test_areas_are_odd_in_time_and_vanish_where_nothing_moves():
+    """Equations: ssm-reverse, ssm-area, bal-area"""
     path, x = frame_path(6, 3, 5), normal(4, 5, 6)
     with torch.no_grad():
         z, back, still = path(x), path(x.flip(1)), path(x[:, :1].expand(4, 5, 6))

@@ -55,12 +55,14 @@ def log_normal(squared_error, sigma):
 
 
 def test_distortion_is_minus_the_log_density():
+    """Equations: bal-distortion"""
     for sigma in (0.03, 0.4):
         for value in (sigma, torch.tensor(sigma, dtype=torch.float64)):
             assert float(distortion(torch.tensor(0.7, dtype=torch.float64), N, value)) == pytest.approx(-log_normal(0.7, sigma))
 
 
 def test_elbo():
+    """Equations: bal-elbo"""
     report = objective(ELBOConfig(sigma=0.2))(terms(0.03, 5.0), N)
     d = -log_normal(0.03 * N, 0.2)
     assert float(report.loss) == pytest.approx(d + 5.0, rel=1e-6)
@@ -70,7 +72,10 @@ def test_elbo():
 
 
 def test_learned_noise_gradient_and_optimum():
-    """dL/d log σ = n - SE/σ², which vanishes at σ² = SE/n, the squared error per value; there D = n/2 (1 + log 2π mse)."""
+    """dL/d log σ = n - SE/σ², which vanishes at σ² = SE/n, the squared error per value; there D = n/2 (1 + log 2π mse).
+
+    Equations: bal-sigma
+    """
     model = objective(LearnedNoiseConfig(sigma0=0.3))
     assert float(model.noise().detach()) == pytest.approx(0.3)
 
@@ -91,7 +96,10 @@ def test_learned_noise_gradient_and_optimum():
 
 
 def test_annealed_schedule():
-    """c_i = min(1, c_0 + (1 - c_0) i/7)."""
+    """c_i = min(1, c_0 + (1 - c_0) i/7).
+
+    Equations: bal-anneal
+    """
     model, d = objective(AnnealedConfig(sigma=0.2, start=0.01, steps=7)), -log_normal(0.03 * N, 0.2)
     for i in range(12):
         c = min(1.0, 0.01 + 0.99 * i / 7)
@@ -126,6 +134,7 @@ def by_hand(config, errors):
 @pytest.mark.parametrize("damping", [False, True])
 @pytest.mark.parametrize("lambda0", [0.3, 1.0, 4.0])
 def test_constrained_follows_the_trajectory_worked_out_by_hand(damping, lambda0):
+    """Equations: bal-lagrangian, bal-units, bal-update, bal-rewo"""
     config = ConstrainedConfig(TARGET, lambda0, rate=0.3, rate_after=0.7, average=0.5, damping=damping, tau=0.8)
     model, seen = objective(config), []
     for (lam, violation, held), mse in zip(by_hand(config, MSE), MSE):
@@ -145,7 +154,10 @@ def test_constrained_follows_the_trajectory_worked_out_by_hand(damping, lambda0)
 
 
 def test_plain_lagrangian_settles_where_the_constraint_is_active():
-    """A world where more weight on reconstruction lowers the error: mse = 1e-4/λ. The only fixed point is mse = target, λ = 0.1."""
+    """A world where more weight on reconstruction lowers the error: mse = 1e-4/λ. The only fixed point is mse = target, λ = 0.1.
+
+    Equations: bal-problem, bal-update
+    """
     model = objective(ConstrainedConfig(TARGET, 3.0, rate=0.05, rate_after=0.05, average=0.5))
     for _ in range(1000):
         report = model(terms(1e-4 / float(model.lam)), N)
@@ -153,7 +165,10 @@ def test_plain_lagrangian_settles_where_the_constraint_is_active():
 
 
 def test_rewo_reconstructs_first_and_leads_to_the_elbo():
-    """No rate until the constraint holds; λ waits; once it holds, λ tends to 1 from both sides, and 1 is a fixed point."""
+    """No rate until the constraint holds; λ waits; once it holds, λ tends to 1 from both sides, and 1 is a fixed point.
+
+    Equations: bal-rewo
+    """
     for lambda0 in (0.2, 1.0, 5.0):
         model = objective(ConstrainedConfig(TARGET, lambda0, average=0.0, rate_after=0.1, damping=True))
         for _ in range(5):
@@ -170,7 +185,10 @@ def test_rewo_reconstructs_first_and_leads_to_the_elbo():
 
 
 def test_lambda_one_is_the_elbo():
-    """With λ = 1 the Lagrangian is -ELBO at σ = √target, but for the constant D₀."""
+    """With λ = 1 the Lagrangian is -ELBO at σ = √target, but for the constant D₀.
+
+    Equations: bal-lagrangian, bal-units
+    """
     for mse, rate in ((0.02, 3.0), (TARGET, 40.0)):
         lagrangian = objective(ConstrainedConfig(TARGET, 1.0))(terms(mse, rate), N)
         elbo = objective(ELBOConfig(TARGET**0.5))(terms(mse, rate), N)
@@ -181,7 +199,10 @@ def test_lambda_one_is_the_elbo():
 
 @pytest.mark.parametrize("lam", [0.05, 1.0, 7.0])
 def test_lagrangian_has_the_gradient_of_the_elbo_at_the_effective_noise(lam):
-    """λ·∇(D - D₀ + R/λ) = ∇ -ELBO at σ/√λ: weighing the distortion is choosing the noise."""
+    """λ·∇(D - D₀ + R/λ) = ∇ -ELBO at σ/√λ: weighing the distortion is choosing the noise.
+
+    Equations: bal-lagrangian, bal-noise
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         weights = torch.randn(4, dtype=torch.float64).requires_grad_()

@@ -50,7 +50,10 @@ def solve(state1, u, c):
 
 @pytest.mark.parametrize("config", [default, odd], ids=["default", "odd constants"])
 def test_states_agree_with_scipy(config):
-    """1e-5 rad after 1.5 s from a pendulum that amplifies errors as exp(√(g/l) t); with finer steps, 1e-9."""
+    """1e-5 rad after 1.5 s from a pendulum that amplifies errors as exp(√(g/l) t); with finer steps, 1e-9.
+
+    Equations: ssm-ode
+    """
     state1, u = random_start(4, 16)
     reference = np.stack([solve(s, v, config) for s, v in zip(state1, u, strict=True)])
     np.testing.assert_allclose(simulate(state1, u, config), reference, atol=1e-5)
@@ -58,7 +61,10 @@ def test_states_agree_with_scipy(config):
 
 
 def test_runge_kutta_converges_with_order_4():
-    """Halving the step divides the error by 2^4 once the step is small."""
+    """Halving the step divides the error by 2^4 once the step is small.
+
+    Equations: ssm-rk4
+    """
     state1, u = random_start(8, 11)
     exact = simulate(state1, u, replace(default, substeps=256))
     errors = [
@@ -78,7 +84,10 @@ def test_energy_is_conserved_without_friction_and_torque(config):
 
 
 def test_power_balance():
-    """dE/dt = (u - µ φ̇) φ̇: all the energy comes through the torque and goes through friction."""
+    """dE/dt = (u - µ φ̇) φ̇: all the energy comes through the torque and goes through friction.
+
+    Equations: ssm-energy
+    """
     state, u = random_start(20, 1)
     state.requires_grad_()
     (gradient,) = torch.autograd.grad(energy(state, odd).sum(), state)
@@ -107,6 +116,7 @@ def test_signs():
 
 
 def test_torque_t_acts_between_t_and_t_plus_1():
+    """Equations: ssm-last"""
     state1, u = random_start(3, 6)
     changed = u.clone()
     changed[:, 2] += 1.0
@@ -119,6 +129,7 @@ def test_torque_t_acts_between_t_and_t_plus_1():
 
 
 def test_simulate_is_step_by_step_and_keeps_the_dtype():
+    """Equations: ssm-pendulum"""
     state1, u = random_start(3, 5)
     states = simulate(state1.float(), u.float())
     assert states.dtype == torch.float32 and states.shape == (3, 5, 2)
@@ -157,6 +168,7 @@ def slow_image(phi, config):
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.floats(-10, 10), st.integers(1, 18), st.floats(0.05, 0.5), st.floats(0.1, 1.2))
 def test_image_agrees_with_a_slow_reference(phi, size, width, length):
+    """Equations: ssm-render"""
     config = PendulumConfig(image_size=size, rod_width=width, rod_length=length)
     image = render(torch.tensor(phi, dtype=torch.float64), config)
     np.testing.assert_allclose(image, slow_image(phi, config), atol=1e-9)
@@ -181,6 +193,7 @@ def test_images_have_the_period_of_a_turn_and_lie_in_0_1():
 
 
 def test_one_image_tells_the_angle_but_not_the_velocity():
+    """Equations: ssm-oneframe"""
     data = make_sequences(20, 3, torch.Generator().manual_seed(0), dtype=torch.float64)
     centres = (torch.arange(16, dtype=torch.float64) + 0.5) / 8 - 1
     image = data.x.reshape(20, 3, 16, 16)

@@ -2,6 +2,8 @@
 
 Sphinx reads a docstring as reStructuredText, where |φ̇|, a lone * and a trailing _ are markup. Ours mean themselves, except
 in ``literals``, *emphasis* and **strong**. This extension escapes the rest.
+
+A line `Equations: kf-predict, kf-update` becomes the numbers of these equations, each a link (see book/make_equations.py).
 """
 
 from __future__ import annotations
@@ -10,6 +12,13 @@ import re
 
 _KEPT = re.compile(r"(``[^`]+``|:[\w:]+:`[^`]+`|`[^`]+`_{0,2}|\*\*(?! )[^*]+(?<! )\*\*|(?<!\w)\*(?! )[^*]+(?<! )\*(?!\w))")
 _MARKUP = re.compile(r"\*|\||(?<=[^\W_])_(?=[\s.,;:)\]]|$)")
+
+_EQUATIONS = re.compile(r"^(\s*Equations: )([\w-]+(?:, [\w-]+)*)$")
+
+
+def link_equations(line: str) -> str:
+    """A line that names equations, with links; any other line as it is."""
+    return _EQUATIONS.sub(lambda m: m[1] + ", ".join(f":eq:`{label}`" for label in m[2].split(", ")), line)
 
 
 def escape(line: str) -> str:
@@ -25,7 +34,7 @@ def _process(app, what, name, obj, options, lines):
         if literal_indent is not None and line.strip() and indent <= literal_indent:
             literal_indent = None
         if literal_indent is None and not line.lstrip().startswith((">>>", "...", ":param", ":type", "* ")):
-            lines[i] = escape(line)
+            lines[i] = escape(link_equations(line))
             if line.rstrip().endswith("::"):
                 literal_indent = indent
 

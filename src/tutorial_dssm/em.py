@@ -67,6 +67,8 @@ def m_step(model: LGSSM, q: kalman.Smoothed, x: Tensor, u: Tensor, mask: Tensor 
 
     Shumway & Stoffer (1982); with offsets and controls as more regressors, Ghahramani & Hinton (1996). ValueError where the new Q or P1 is singular;
     the model is then as it was.
+
+    Equations: em-mstep, em-dynamics, em-observation, em-first, em-missing
     """
     M, V, cross = q
     new = _first_state(M[:, 0], V[:, 0]) | _observation(model, M, V, model.observed(x, u, mask), mask)
@@ -82,6 +84,8 @@ def em_step(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -> T
 
     x [B, T, X], u [B, T, U], mask as in `LGSSM.filter`. E-step: smoothed means, covariances and lag-one cross-covariances, exactly. ValueError as
     `LGSSM.check` and `m_step`.
+
+    Equations: em-monotone, em-precond
     """
     filtered = model.filter(x, u, mask)
     m_step(model, kalman.smooth(filtered, validate=x.device.type == "cpu"), x, u, mask)
@@ -89,7 +93,10 @@ def em_step(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -> T
 
 
 def em(model: LGSSM, x: Tensor, u: Tensor, iterations: int, mask: Tensor | None = None) -> Tensor:
-    """`iterations` of `em_step` in place; mean log-likelihood of a sequence before each and after the last, [iterations + 1] nats."""
+    """`iterations` of `em_step` in place; mean log-likelihood of a sequence before each and after the last, [iterations + 1] nats.
+
+    Equations: em-monotone
+    """
     values = [em_step(model, x, u, mask) for _ in range(iterations)]
     with torch.no_grad():
         return torch.stack([*values, model.log_likelihood(x, u, mask).mean()])

@@ -48,7 +48,10 @@ def from_matrices(m: Matrices) -> LGSSM:
 
 
 def change_basis(model: LGSSM, S: Tensor) -> LGSSM:
-    """The same model for the states S z: other matrices, the same density of x. S [n, n] invertible."""
+    """The same model for the states S z: other matrices, the same density of x. S [n, n] invertible.
+
+    Equations: ssm-basis, em-basis
+    """
     m, back = matrices(model), torch.linalg.inv(S)
     return from_matrices(Matrices(S @ m.F @ back, S @ m.B, S @ m.b, S @ m.Q @ S.T, m.C @ back, m.d, m.r, S @ m.m1, S @ m.P1 @ S.T))
 
@@ -64,7 +67,10 @@ def simulate(model: LGSSM, u: Tensor, generator: torch.Generator) -> tuple[Tenso
 
 @torch.no_grad()
 def exact_posterior(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Smoothed:
-    """The E-step: moments of p(z_{1:T} | x, u). Arguments as `LGSSM.filter`."""
+    """The E-step: moments of p(z_{1:T} | x, u). Arguments as `LGSSM.filter`.
+
+    Equations: em-estep
+    """
     return kalman.smooth(model.filter(x, u, mask))
 
 
@@ -72,6 +78,8 @@ def posterior_precision(model: LGSSM, steps: int, mask: Tensor | None = None) ->
     """Inverse covariance of p(z_{1:T} | x, u) [B, T n, T n], block tridiagonal; B = 1 without a mask, as it does not depend on the data.
 
     mask bool [B, T] or [B, T, X], True = observed.
+
+    Equations: em-meanfield
     """
     m = matrices(model)
     seen = torch.ones(1, steps, 1, dtype=m.F.dtype, device=m.F.device) if mask is None else mask.to(m.F.dtype).reshape(*mask.shape[:2], -1)
@@ -94,6 +102,8 @@ def mean_field(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -
     """The best q = Π_t q(z_t): means of the smoother, covariances the inverses of the precision's diagonal blocks, no cross-covariance.
 
     It minimises KL(q ‖ p(z | x)) over all densities that are independent over time (Bishop 2006, section 10.1.2).
+
+    Equations: em-meanfield
     """
     exact, n = exact_posterior(model, x, u, mask), model.z_dim
     precision = posterior_precision(model, x.shape[1], mask)
@@ -102,7 +112,10 @@ def mean_field(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -
 
 
 def expected_log_joint(model: LGSSM, q: Smoothed, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """E_q[log p(x, z | u)] [B] in nats, differentiable in the model; q is a constant (Shumway & Stoffer 1982, with offsets)."""
+    """E_q[log p(x, z | u)] [B] in nats, differentiable in the model; q is a constant (Shumway & Stoffer 1982, with offsets).
+
+    Equations: em-elbo, em-moments, em-expected, em-fisher
+    """
     m, (M, V, cross) = matrices(model), q
     x = model.observed(x, u, mask)
     seen = torch.ones_like(x) if mask is None else mask.to(x.dtype).reshape(*x.shape[:2], -1).expand_as(x)
@@ -122,7 +135,10 @@ def expected_log_joint(model: LGSSM, q: Smoothed, x: Tensor, u: Tensor, mask: Te
 
 
 def entropy(q: Smoothed) -> Tensor:
-    """Entropy [B] in nats of a Gaussian Markov chain with these moments: pairs of neighbours minus what they share."""
+    """Entropy [B] in nats of a Gaussian Markov chain with these moments: pairs of neighbours minus what they share.
+
+    Equations: em-elbo
+    """
     _, V, cross = q
 
     def of(cov: Tensor) -> Tensor:
@@ -136,14 +152,20 @@ def entropy(q: Smoothed) -> Tensor:
 
 
 def elbo(model: LGSSM, q: Smoothed, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """E_q[log p(x, z | u)] + entropy of q: a lower bound of log p(x | u) [B], nats per sequence, tight where q is the exact posterior."""
+    """E_q[log p(x, z | u)] + entropy of q: a lower bound of log p(x | u) [B], nats per sequence, tight where q is the exact posterior.
+
+    Equations: kf-elbo, em-decomposition, em-elbo
+    """
     return expected_log_joint(model, q, x, u, mask) + entropy(q)
 
 
 @torch.no_grad()
 def variational_em(model: LGSSM, x: Tensor, u: Tensor, iterations: int, posterior: Callable = exact_posterior, mask: Tensor | None = None) -> Tensor:
     """`iterations` of E-step (`posterior`(model, x, u, mask) -> moments) and M-step in place; the mean bound of a sequence after each E-step,
-    [iterations + 1] nats. With `mean_field` it is variational EM: the bound never falls, the likelihood may."""
+    [iterations + 1] nats. With `mean_field` it is variational EM: the bound never falls, the likelihood may.
+
+    Equations: em-restricted
+    """
     values = []
     for _ in range(iterations):
         q = posterior(model, x, u, mask)

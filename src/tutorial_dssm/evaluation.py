@@ -120,6 +120,8 @@ def evaluate(model: SequentialModel, sigma: Tensor | float, data: SequenceData, 
     """Evaluate a model on held-out `data` [N, T, ·] and on `long_data` (FORECAST_FRAMES + FORECAST_STEPS steps).
 
     sigma is the noise at which D is taken (`objective.noise()`). D and R are one-draw estimates, averaged over the N sequences.
+
+    Equations: bal-elbo, bal-distortion
     """
     model.eval()
     sigma = float(sigma.detach() if isinstance(sigma, Tensor) else sigma)

@@ -76,7 +76,10 @@ def log_density(g: AnyGaussian, x: Tensor) -> Tensor:
 
 
 def entropy(g: AnyGaussian) -> Tensor:
-    """-E log N(z; mean, cov) in nats, [...]. Raises `ValueError` as `log_density` does."""
+    """-E log N(z; mean, cov) in nats, [...]. Raises `ValueError` as `log_density` does.
+
+    Equations: kf-information
+    """
     n = _check(g)
     if isinstance(g, DiagonalGaussian):
         return 0.5 * (_positive(g.var).log() + 1 + LOG_2PI).sum(-1)
@@ -143,6 +146,8 @@ def condition_on_observation(prior: AnyGaussian, y: Tensor, H: Tensor, noise: An
         `Scaled`: p(z | y) as a full `Gaussian`, event [n], and log p(y) [...], in nats.
     Raises:
         ValueError: shapes do not fit, or a covariance is not positive definite.
+
+    Equations: kf-condition
     """
     n, m = _check(prior), _check(noise)
     _check_vector("y", y, m)
@@ -176,6 +181,8 @@ def condition_on_coordinates(joint: AnyGaussian, index: Sequence[int], value: Te
         and the log marginal density of `value` [...], in nats.
     Raises:
         ValueError: shapes do not fit, a bad index, or a covariance that is not positive definite.
+
+    Equations: kf-condition
     """
     n = _check(joint)
     known = list(index)

@@ -18,19 +18,28 @@ DEFAULT = PendulumConfig()
 
 
 def euler(state: Tensor, torque: Tensor, h: float, config: PendulumConfig = DEFAULT) -> Tensor:
-    """One step of the explicit Euler method: follow the slope at the start for h seconds. state [..., 2], torque [...] -> [..., 2]."""
+    """One step of the explicit Euler method: follow the slope at the start for h seconds. state [..., 2], torque [...] -> [..., 2].
+
+    Equations: ssm-euler
+    """
     slope = torch.stack([state[..., 1], pendulum.acceleration(state, torque, config)], -1)
     return state + h * slope
 
 
 def semi_implicit(state: Tensor, torque: Tensor, h: float, config: PendulumConfig = DEFAULT) -> Tensor:
-    """One step of the semi-implicit Euler method: first the velocity, then the angle with the *new* velocity. Shapes as for `euler`."""
+    """One step of the semi-implicit Euler method: first the velocity, then the angle with the *new* velocity. Shapes as for `euler`.
+
+    Equations: ssm-semi
+    """
     velocity = state[..., 1] + h * pendulum.acceleration(state, torque, config)
     return torch.stack([state[..., 0] + h * velocity, velocity], -1)
 
 
 def runge_kutta(state: Tensor, torque: Tensor, h: float, config: PendulumConfig = DEFAULT) -> Tensor:
-    """One step of the classical Runge-Kutta method of order 4, that of `pendulum.step`. Shapes as for `euler`."""
+    """One step of the classical Runge-Kutta method of order 4, that of `pendulum.step`. Shapes as for `euler`.
+
+    Equations: ssm-rk4
+    """
     return pendulum.step(state, torque, replace(config, dt=h, substeps=1))
 
 

@@ -279,6 +279,8 @@ def kalman_filter(a, F, b, Q, H, R, m1, P1, mask=None, validate: bool = True) ->
 
     Raises ValueError for shapes that do not fit and, with `validate`, for values that are not finite or covariances that are none
     (`validate=False` spares a GPU the wait).
+
+    Equations: ssm-evidence, ssm-start, kf-ssm, kf-predict, kf-update, kf-loglik, kf-missing
     """
     mask = _check_observations(a, mask, validate)
     m1, P1 = _prior(m1, P1, a)
@@ -327,6 +329,8 @@ def filter_step(linearise: Callable, mean: Tensor, cov: Tensor, h: Tensor, y: Te
 
     mean [n, B], cov [n, n, B], h [A, n, B|1], y [A, B] with unit noise -> (filtered mean, filtered cov, next mean, next cov, F, b, Q).
     The one function worth compiling: see `compiled_filter_step`.
+
+    Equations: kf-scalar, ek-filter
     """
     for row, value in zip(h.unbind(0), y.unbind(0)):
         Ph = _mv(cov, row)
@@ -343,6 +347,8 @@ def extended_kalman_filter(a, inputs, linearise: Callable, H, R, m1, P1, mask=No
     linearise(mean [B, n], inputs[t]) -> F [B, n, n], b [B, n], Q [B, n, n], so that z_{t+1} ≈ F z_t + b. `inputs` is indexed by t = 0 … T-2
     (a list, or a tensor with time first). Other arguments as in `kalman_filter`. With F, b, Q that do not depend on the mean, it is the
     Kalman filter. `step` may be a compiled `filter_step`. Särkkä (2013), algorithm 5.4, with the linearisation left to the caller.
+
+    Equations: kf-ekf, ek-filter
     """
     mask = _check_observations(a, mask, validate)
     m1, P1 = _prior(m1, P1, a)
@@ -414,13 +420,19 @@ def _from_the_end(x: Tensor):
 
 
 def backward_chain(f: Filtered) -> Backward:
-    """The backward Markov chain p(z_t | z_{t+1}, a_{1:t}) of a filtered model: what smoother and sampler share."""
+    """The backward Markov chain p(z_t | z_{t+1}, a_{1:t}) of a filtered model: what smoother and sampler share.
+
+    Equations: kf-future, kf-backward, ek-chain
+    """
     B = f.filtered_mean.shape[0]
     return Backward(*(_first(v.expand(*v.shape[:-1], B)) for v in _backward(f)))
 
 
 def smooth(f: Filtered, validate: bool = True) -> Smoothed:
-    """Rauch-Tung-Striebel smoother from a filter's result; exact for the linear model. Särkkä (2013), theorem 8.2."""
+    """Rauch-Tung-Striebel smoother from a filter's result; exact for the linear model. Särkkä (2013), theorem 8.2.
+
+    Equations: kf-rts, kf-rts-classic, kf-cross, em-estep, ek-forward
+    """
     B = f.filtered_mean.shape[0]
     G, c, C = _backward(f)
     means, covs = [_last(f.filtered_mean)[-1]], [_last(f.filtered_cov)[-1]]
@@ -439,6 +451,8 @@ def sample_joint(f: Filtered, noise: Tensor, validate: bool = True) -> JointSamp
 
     noise [B, T, n] standard normal (drawn by the caller, from an explicit generator). Neighbouring states of one draw are correlated as the
     posterior says; draws from the smoothing marginals would not be. Carter & Kohn (1994).
+
+    Equations: kf-joint, kf-every-draw, ek-chain
     """
     if noise.shape != f.filtered_mean.shape:
         raise ValueError(f"noise must be [B, T, n] = {list(f.filtered_mean.shape)}, got {list(noise.shape)}")

@@ -26,6 +26,8 @@ def water_fill(variances: Tensor, level: float, k: int | None = None) -> RatePoi
 
     variances [n], the eigenvalues s_i of the covariance; level ℓ > 0. With `k` only the k largest components can be encoded, the
     rest keep their error s_i. Cover & Thomas (2006), theorem 10.3.3. ValueError for another shape, a negative variance, ℓ <= 0.
+
+    Equations: bal-water
     """
     kept, lost = _sorted(variances, k)
     if not level > 0:
@@ -36,7 +38,10 @@ def water_fill(variances: Tensor, level: float, k: int | None = None) -> RatePoi
 
 
 def water_level(variances: Tensor, squared_error: float, k: int | None = None) -> float:
-    """The level ℓ at which `water_fill` leaves this squared error. ValueError when no level does."""
+    """The level ℓ at which `water_fill` leaves this squared error. ValueError when no level does.
+
+    Equations: bal-water
+    """
     kept, lost = _sorted(variances, k)
     total = float(kept.sum() + lost)
     if not float(lost) < squared_error < total:
@@ -64,6 +69,8 @@ class LinearVAE(nn.Module):
 
     At noise σ the best W spans the first principal components (Tipping & Bishop 1999; Lucas et al. 2019), and the model then sits
     on the rate-distortion function at the water level σ².
+
+    Equations: bal-linear
     """
 
     def __init__(self, n: int, k: int, generator: torch.Generator, scale: float = 0.1, dtype: torch.dtype = torch.float64):
@@ -93,20 +100,29 @@ class LinearPosterior(NamedTuple):
 
 
 def exact_posterior(W: Tensor, sigma: float) -> LinearPosterior:
-    """p(z | x) of z ~ N(0, I), x = W z + N(0, σ² I); W [n, k]."""
+    """p(z | x) of z ~ N(0, I), x = W z + N(0, σ² I); W [n, k].
+
+    Equations: bal-linear, bal-tempered, bal-em
+    """
     precision = torch.eye(W.shape[1], dtype=W.dtype, device=W.device) + W.t() @ W / sigma**2
     cov = torch.linalg.inv(precision)
     return LinearPosterior(cov @ W.t() / sigma**2, cov)
 
 
 def best_decoder(q: LinearPosterior, cov: Tensor) -> Tensor:
-    """The W [n, k] with the least squared error for a posterior: regression of x on z. cov [n, n] of the data."""
+    """The W [n, k] with the least squared error for a posterior: regression of x on z. cov [n, n] of the data.
+
+    Equations: bal-em
+    """
     cross = cov @ q.V.t()  # E[x z']
     return torch.linalg.solve(q.V @ cross + q.cov, cross.t()).t()
 
 
 def linear_terms(W: Tensor, q: LinearPosterior, cov: Tensor) -> Terms:
-    """Expected squared error and rate of a decoder with any Gaussian posterior, exactly: scalars."""
+    """Expected squared error and rate of a decoder with any Gaussian posterior, exactly: scalars.
+
+    Equations: bal-linear
+    """
     k = len(q.V)
     residual = torch.eye(len(W), dtype=W.dtype, device=W.device) - W @ q.V
     squared_error = ((residual @ cov) * residual).sum() + ((W @ q.cov) * W).sum()

@@ -111,6 +111,8 @@ class GaussianEncoder(nn.Module):
 
     At the start the linear path leads (the network's share of the mean is scaled down by `gain`), so the encoder begins as a linear projection,
     and under strong observation noise learns like principal component analysis, whose first two components of a rotating rod are a ring.
+
+    Equations: ek-q
     """
 
     def __init__(self, x_dim: int, hidden: int, n: int, var0: float, activation: str = "relu", gain: float = 0.1, network: str = "mlp"):
@@ -138,6 +140,8 @@ class FramePath(nn.Module):
     a_t ∧ a_{t+1} = a_t a_{t+1}' - a_{t+1} a_t' (0 at t = T), mapped by a matrix that starts orthogonal times `gain`. A frame shows no velocity,
     and what is linear in two frames shows one whose sign turns with the angle; the product is the simplest thing that vanishes where
     nothing moves and changes sign when time runs backwards, as a velocity does. With `past` it looks at a_{t-1} ∧ a_t instead (0 at t = 1).
+
+    Equations: ssm-reverse, ssm-area, bal-area
     """
 
     def __init__(self, x_dim: int, seen: int, z_dim: int, gain: float, past: bool = False):
@@ -170,6 +174,8 @@ class LocallyLinearTransition(nn.Module):
     Watter et al. (2015), Karl et al. (2017a), Klushyn et al. (2021): the mixture "finds the best linearisation" at each state and control.
     Q is diagonal. The network's first layer is split into a part that sees z and a part that sees u, so that the second is computed for
     all time steps at once outside the time loop.
+
+    Equations: ek-mixture
     """
 
     def __init__(self, n: int, u_dim: int, bases: int = 16, hidden: int = 64, q0: Sequence[float] = (0.1,), floor: float = 1e-6):

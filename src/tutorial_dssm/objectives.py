@@ -29,7 +29,10 @@ class Report(NamedTuple):
 
 
 def distortion(squared_error: Tensor, n: int, sigma: Tensor | float) -> Tensor:
-    """-log N(x; x̂, σ² I) from the squared error |x - x̂|² over n values: nats."""
+    """-log N(x; x̂, σ² I) from the squared error |x - x̂|² over n values: nats.
+
+    Equations: bal-distortion
+    """
     log = torch.log if isinstance(sigma, Tensor) else math.log  # a number stays on the host
     return squared_error / (2 * sigma**2) + 0.5 * n * log(2 * math.pi * sigma**2)
 
@@ -74,7 +77,10 @@ class ELBOConfig:
 
 
 class ELBO(Objective):
-    """loss = D + R at fixed σ (Kingma & Welling 2014)."""
+    """loss = D + R at fixed σ (Kingma & Welling 2014).
+
+    Equations: bal-elbo
+    """
 
     def __init__(self, config: ELBOConfig = ELBOConfig()):
         super().__init__()
@@ -102,7 +108,10 @@ class LearnedNoiseConfig:
 
 
 class LearnedNoise(Objective):
-    """loss = D + R, with σ learned by gradient beside the model (Rybkin et al. 2021)."""
+    """loss = D + R, with σ learned by gradient beside the model (Rybkin et al. 2021).
+
+    Equations: bal-sigma
+    """
 
     def __init__(self, config: LearnedNoiseConfig = LearnedNoiseConfig()):
         super().__init__()
@@ -137,6 +146,8 @@ class Annealed(Objective):
     """loss = D + c R with c = min(1, start + (1 - start) i/steps) at step i = 0, 1, …
 
     Bowman et al. (2016); Karl et al. (2017a), who print max for min.
+
+    Equations: bal-anneal
     """
 
     def __init__(self, config: AnnealedConfig = AnnealedConfig()):
@@ -184,6 +195,8 @@ class Constrained(Objective):
     constraint is active. With `damping` (REWO, Klushyn et al. 2019): no rate in the loss until the constraint first holds, and λ
     stays; from then on f = 1 while it is violated and f = -tanh(τ (1/λ - 1)) while it holds, which leads λ to 1.
     The loss is the Lagrangian divided by λ, so that reconstruction gradients keep their size.
+
+    Equations: bal-problem, bal-lagrangian, bal-units, bal-update, bal-rewo
     """
 
     def __init__(self, config: ConstrainedConfig = ConstrainedConfig()):
@@ -227,7 +240,10 @@ class Constrained(Objective):
         self.step = self.step + 1
 
     def noise(self) -> Tensor:
-        """σ/√λ."""
+        """σ/√λ.
+
+        Equations: bal-noise
+        """
         return math.sqrt(self.config.target_mse) / self.lam.sqrt()
 
 

@@ -62,20 +62,29 @@ class Splits(NamedTuple):
 
 
 def acceleration(state: Tensor, torque: Tensor, config: PendulumConfig = PendulumConfig()) -> Tensor:
-    """φ̈ in rad/s² from m l² φ̈ = -µ φ̇ + m g l sin φ + u. state [..., 2], torque [...] -> [...]. Karl et al. (2017), section 5."""
+    """φ̈ in rad/s² from m l² φ̈ = -µ φ̇ + m g l sin φ + u. state [..., 2], torque [...] -> [...]. Karl et al. (2017), section 5.
+
+    Equations: ssm-ode
+    """
     c = config
     phi, velocity = state[..., 0], state[..., 1]
     return (-c.friction * velocity + c.mass * c.gravity * c.length * torch.sin(phi) + torque) / (c.mass * c.length**2)
 
 
 def energy(state: Tensor, config: PendulumConfig = PendulumConfig()) -> Tensor:
-    """Kinetic plus potential energy in joules, zero at rest at the height of the pivot. state [..., 2] -> [...]."""
+    """Kinetic plus potential energy in joules, zero at rest at the height of the pivot. state [..., 2] -> [...].
+
+    Equations: ssm-energy
+    """
     c = config
     return 0.5 * c.mass * c.length**2 * state[..., 1] ** 2 + c.mass * c.gravity * c.length * torch.cos(state[..., 0])
 
 
 def step(state: Tensor, torque: Tensor, config: PendulumConfig = PendulumConfig()) -> Tensor:
-    """The state one frame (`config.dt` seconds) later, by classical Runge-Kutta of order 4. state [..., 2], torque [...] -> [..., 2]."""
+    """The state one frame (`config.dt` seconds) later, by classical Runge-Kutta of order 4. state [..., 2], torque [...] -> [..., 2].
+
+    Equations: ssm-rk4
+    """
 
     def slope(s):
         """Time derivative of the state."""
@@ -96,6 +105,8 @@ def simulate(state1: Tensor, u: Tensor, config: PendulumConfig = PendulumConfig(
 
     state1 [B, 2], u [B, T, 1] -> states [B, T, 2] with states[:, 0] = state1; the last torque acts after the last state and is not used.
     Angles are not wrapped. Raises ValueError for other shapes, T = 0 or values that are not finite.
+
+    Equations: ssm-pendulum
     """
     if u.ndim != 3 or u.shape[-1] != 1 or u.shape[1] == 0:
         raise ValueError(f"u must be [B, T, 1] with T >= 1, got {list(u.shape)}")
@@ -113,6 +124,8 @@ def render(phi: Tensor, config: PendulumConfig = PendulumConfig()) -> Tensor:
     """Grey images of a rod at angle φ: intensity exp(-d²/(2w²)), d the distance of the pixel centre to the rod.
 
     phi [...] in radians -> [..., S²] in [0, 1], rows from top to bottom. The rod runs from the centre to `rod_length`·(-sin φ, cos φ).
+
+    Equations: ssm-pendulum, ssm-render
     """
     c = config
     centres = (torch.arange(c.image_size, dtype=phi.dtype, device=phi.device) + 0.5) * (2 / c.image_size) - 1  # [S]

@@ -62,12 +62,18 @@ def _filter(s: Scalar, x: Tensor) -> kalman.Filtered:
 
 
 def log_likelihood(s: Scalar, x: Tensor) -> Tensor:
-    """Mean of log p(x_{1:T}) over sequences x [N, T]: a number, or [G] for a grid. Exact and differentiable."""
+    """Mean of log p(x_{1:T}) over sequences x [N, T]: a number, or [G] for a grid. Exact and differentiable.
+
+    Equations: em-rate
+    """
     return _filter(s, x).log_likelihood.reshape(-1, len(x)).mean(1).reshape(torch.broadcast_shapes(*(v.shape for v in s)))
 
 
 def e_step(s: Scalar, x: Tensor, factorised: bool = False) -> Sums:
-    """The sums under the exact posterior of one model, or under the best one that is independent over time; x [N, T]."""
+    """The sums under the exact posterior of one model, or under the best one that is independent over time; x [N, T].
+
+    Equations: em-estep
+    """
     mean, cov, cross = (v.flatten(2) if v.ndim == 3 else v.flatten(1) for v in kalman.smooth(_filter(s, x), validate=False))
     mean, (N, T) = mean.squeeze(-1), x.shape
     cov, cross = cov.reshape(N, T), cross.reshape(N, T - 1)
@@ -93,12 +99,18 @@ def expected_log_joint(s: Scalar, e: Sums) -> Tensor:
 
 
 def bound(s: Scalar, e: Sums) -> Tensor:
-    """The lower bound of `log_likelihood` with the posterior behind the sums; touches it where that is the exact one of s."""
+    """The lower bound of `log_likelihood` with the posterior behind the sums; touches it where that is the exact one of s.
+
+    Equations: em-rate
+    """
     return expected_log_joint(s, e) + e.entropy
 
 
 def m_step(s: Scalar, e: Sums, learn: str) -> Scalar:
-    """The best values of the parameters named in `learn` (of "fcqr"); the others stay. ValueError for another name."""
+    """The best values of the parameters named in `learn` (of "fcqr"); the others stay. ValueError for another name.
+
+    Equations: em-mstep
+    """
     if not learn or set(learn) - set("fcqr"):
         raise ValueError(f"learn must name parameters among f, c, q, r, got {learn!r}")
     if "f" in learn:

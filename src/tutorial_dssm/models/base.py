@@ -108,7 +108,10 @@ class SequentialModel(Model):
         return torch.stack(path, 1)
 
     def log_prior(self, z: Tensor, u: Tensor) -> Tensor:
-        """log p(z_{1:T} | u) [B] in nats, all steps at once: p(z_1) and the transitions at the given path."""
+        """log p(z_{1:T} | u) [B] in nats, all steps at once: p(z_1) and the transitions at the given path.
+
+        Equations: notation-joint, ssm-factor, bal-model, ek-prior
+        """
         mean, var = self.transition(z[:, :-1], u[:, :-1])
         return log_normal(z[:, 0], torch.zeros_like(z[:, 0]), torch.ones_like(z[:, 0])) + log_normal(z[:, 1:], mean, var).sum(-1)
 

@@ -35,6 +35,8 @@ class DKS(LocallyLinearModel):
     The previous state enters the posterior as in Krishnan et al. (2017), eq. (6) ("combiner"): h = (tanh(W [z_{t-1}, u_{t-1}] + b) + g_t) / 2,
     with g_t the GRU's summary of the present and future frames and controls. The posterior mean adds the frame path, and the decoder sees the
     first `seen` coordinates only (the a_t of the EKVAE): the two models differ in their posterior.
+
+    Equations: kf-forward
     """
 
     def __init__(self, config: DKSConfig = DKSConfig()):
@@ -122,6 +124,8 @@ class DKS(LocallyLinearModel):
         """Squared error at a draw of the path; the rate sums T KL divergences, each in closed form given the draw of the step before.
 
         Unless `analytic`: then it is log q - log p of the draw itself, noisier with the same mean, as importance weights need it.
+
+        Equations: bal-elbo, bal-rate
         """
         self.check(x, u)
         mean, var, z = self._posterior(x, u, self.noise(x, *x.shape[:2], self.z_dim, generator=generator))

@@ -46,6 +46,8 @@ class EKVAE(LocallyLinearModel):
     """x_t <- a_t <- z_t: p(x_t | a_t) by a decoder, p(a_t | z_t) = N(H z_t, R) with H = [I 0], p(z_{t+1} | z_t, u_t) locally linear.
 
     H = [I 0] loses no generality: an observation matrix of full rank becomes [I 0] in another basis of z.
+
+    Equations: ek-model, ek-q
     """
 
     def __init__(self, config: EKVAEConfig = EKVAEConfig()):
@@ -63,6 +65,8 @@ class EKVAE(LocallyLinearModel):
         """Extended Kalman filter over a [B, T, A] and u [B, T, U], with F, B, Q taken at the filtered mean. mask [B, T], True = observed.
 
         It starts from N(0, I) with the hierarchical prior too: any q is valid, only log p(z_1) in the bound changes.
+
+        Equations: ek-filter
         """
         bases = self.transition.bases_full()
         inputs = [(u_t, part, bases) for u_t, part in zip(u.unbind(1), self.transition.from_u(u).unbind(1))]
@@ -89,7 +93,10 @@ class EKVAE(LocallyLinearModel):
         return Posterior(smoothed.mean, draw.z, smoothed.cov.diagonal(dim1=-2, dim2=-1))
 
     def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True) -> Terms:
-        """Squared error at a ~ q(a | x); rate = log q(a|x) + log q(z|a) - log p(a|z) - log p(z), a valid bound whatever the linearisation."""
+        """Squared error at a ~ q(a | x); rate = log q(a|x) + log q(z|a) - log p(a|z) - log p(z), a valid bound whatever the linearisation.
+
+        Equations: ek-bound, ek-every-draw, ek-rate
+        """
         self.check(x, u)
         B, T, _ = x.shape
         mean, var = self.encoder(x)

@@ -39,6 +39,8 @@ class LGSSM(SequentialModel):
     """z_1 ~ N(m1, P1), z_{t+1} = F z_t + B u_t + b + N(0, Q), x_t = C z_t + d + N(0, R); Q and P1 are full, R is diagonal.
 
     Kalman (1960); Shumway & Stoffer (1982). The states are known up to a change of basis only: compare likelihoods and predictions, not F or z.
+
+    Equations: em-model
     """
 
     def __init__(self, config: LGSSMConfig = LGSSMConfig()):
@@ -95,11 +97,17 @@ class LGSSM(SequentialModel):
         return x
 
     def log_likelihood(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p(x | u) [B], exact, nats per sequence; x [B, T, X], u [B, T, U], mask as in `filter`."""
+        """log p(x | u) [B], exact, nats per sequence; x [B, T, X], u [B, T, U], mask as in `filter`.
+
+        Equations: em-evidence
+        """
         return self.filter(x, u, mask).log_likelihood
 
     def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None) -> Posterior:
-        """Exact smoothed means and variances, and a draw from the exact joint posterior."""
+        """Exact smoothed means and variances, and a draw from the exact joint posterior.
+
+        Equations: em-estep
+        """
         filtered = self.filter(x, u, mask)
         smoothed = kalman.smooth(filtered, validate=False)
         draw = kalman.sample_joint(filtered, self.noise(x, *smoothed.mean.shape, generator=generator), validate=False)

@@ -1,7 +1,10 @@
-"""Make the table of equations, book/equations.md: every numbered equation, the function that computes it, the test that checks it.
+"""Make two pages: the table of equations, book/equations.md, and the cheat sheet, book/cheat_sheet.md.
 
-    python book/make_equations.py            write the page
-    python book/make_equations.py --check    write nothing; fail where the page differs from what chapters and docstrings say
+    python book/make_equations.py            write the pages
+    python book/make_equations.py --check    write nothing; fail where a page differs from what chapters and docstrings say
+
+The table holds every numbered equation, the function that computes it and the test that checks it. The cheat sheet holds the formulas that
+book/cheat_sheet.yml names.
 
 A numbered equation is one with a label: `$$ (label)` or a `{math}` directive with `:label:`. A function or a test says which ones it
 computes or checks in a line of its docstring:
@@ -19,13 +22,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "book" / "equations.md"
+BOOK = ROOT / "book"
+MADE = "% Written by `python book/make_equations.py`. Do not edit."
 CELL = "the cell in the chapter"
 
 _LABEL = re.compile(r"\$\$\s*\(([^)\s]+)\)\s*$")
 _DIRECTIVE_LABEL = re.compile(r"\s*:label:\s*(\S+)")
-_FENCE = re.compile(r"\s*(`{3,}|:{3,})\{?([\w-]*)")
+_FENCE = re.compile(r"\s*(`{3,}|:{3,})(?:\{([\w-]+)\})?")
 _LINE = re.compile(r"^[ \t]*Equations:(.*)$", re.MULTILINE)
 
 
@@ -35,6 +41,7 @@ class Equation:
 
     label: str
     section: str  # the heading it stands under
+    tex: str
     cell: bool = False  # whether a code cell follows before the next section
 
 
@@ -49,32 +56,41 @@ class Mention:
 
 def read_page(text: str) -> tuple[str, list[Equation]]:
     """The title of a page and its numbered equations, in order; `text` is MyST Markdown."""
-    title, heading, waiting, found = "", "", [], []
-    fence = kind = ""
+    title, heading, waiting, found, tex = "", "", [], [], []
+    fence = kind = ""  # of the block that the line stands in: math, code-cell, code, or $$
+
+    def add(label: str, lines: list[str]) -> None:
+        waiting.append(Equation(label, heading, "\n".join(lines).strip()))
+        found.append(waiting[-1])
+
     for line in text.splitlines():
-        match = _FENCE.match(line)
-        if fence and match and line.strip() == fence:
-            fence = kind = ""
-        elif kind == "math":
-            if match := _DIRECTIVE_LABEL.match(line):
-                waiting.append(Equation(match[1], heading))
-                found.append(waiting[-1])
+        opened = _FENCE.match(line)
+        if kind == "$$" and "$$" in line:
+            if label := _LABEL.search(line):
+                add(label[1], tex)
+            kind = ""
+        elif kind == "math" and line.strip() == fence:
+            if label := _DIRECTIVE_LABEL.match(tex[0]) if tex else None:
+                add(label[1], tex[1:])
+            kind = ""
+        elif kind in ("$$", "math"):
+            tex.append(line)
         elif kind:
-            continue  # code: its comments are no headings
-        elif match and match[2] in ("math", "code-cell") or match and match[1].startswith("`") and "{" not in line:
-            fence, kind = match[1], match[2] or "code"
+            kind = "" if line.strip() == fence else kind
+        elif line.strip() == "$$":
+            kind, tex = "$$", []
+        elif label := _LABEL.search(line):
+            add(label[1], [line[: label.start()].strip().removeprefix("$$")])
+        elif opened and (opened[2] in ("math", "code-cell") or not opened[2] and opened[1][0] == "`" and "{" not in line):
+            fence, kind, tex = opened[1], opened[2] or "code", []
             if kind == "code-cell":
                 for equation in waiting:
                     equation.cell = True
                 waiting = []
         elif match := re.match(r"(#+) (.*)", line):
-            title = title or match[2]
-            heading = match[2]
+            title, heading = title or match[2], match[2]
             if len(match[1]) <= 2:
                 waiting = []
-        elif match := _LABEL.search(line):
-            waiting.append(Equation(match[1], heading))
-            found.append(waiting[-1])
     return title, found
 
 
@@ -121,11 +137,16 @@ def tests() -> list[Mention]:
 def pages() -> dict[str, tuple[str, list[Equation]]]:
     """Address, title and equations of the pages that have any: hand-written ones of book/, then the chapters."""
     found = {}
-    for path in [*sorted((ROOT / "book").glob("*.md")), *sorted((ROOT / "chapters" / "text").glob("*.md"))]:
+    for path in [*sorted(BOOK.glob("*.md")), *sorted((ROOT / "chapters" / "text").glob("*.md"))]:
         title, equations = read_page(path.read_text(encoding="utf-8"))
         if equations:
-            found[path.name if path.parent.name == "book" else f"../chapters/{path.stem}.ipynb"] = (title, equations)
+            found[path.name if path.parent == BOOK else f"../chapters/{path.stem}.ipynb"] = (title, equations)
     return found
+
+
+def chosen() -> dict[str, dict[str, str]]:
+    """The headings of the cheat sheet, each with its labels and what they are called."""
+    return yaml.safe_load((BOOK / "cheat_sheet.yml").read_text(encoding="utf-8"))
 
 
 def problems() -> list[str]:
@@ -137,47 +158,64 @@ def problems() -> list[str]:
     wrong += [f"{m.label}: no such equation, named by {m.name}" for m in [*functions(), *tests()] if m.label not in known]
     wrong += [f"{e.label}: no function and no cell computes it" for e in every if not e.cell and e.label not in computed]
     wrong += [f"{e.label}: no test and no cell checks it" for e in every if not e.cell and e.label not in checked]
+    wrong += [f"{label}: no such equation, named by book/cheat_sheet.yml" for names in chosen().values() for label in names if label not in known]
     return wrong
 
 
-def _plain(heading: str) -> str:
-    return heading.replace("|", "\\|")
+def _links(label: str, found: list[Mention]) -> list[str]:
+    return [f"{{py:{m.role}}}`{m.name.removeprefix('tutorial_dssm.')} <{m.name}>`" for m in found if m.label == label]
 
 
-def _functions_cell(equation: Equation, found: list[Mention]) -> str:
-    links = [f"{{py:{m.role}}}`{m.name.removeprefix('tutorial_dssm.')} <{m.name}>`" for m in found if m.label == equation.label]
-    return "<br>".join(links) or CELL
+def _tests(label: str, found: list[Mention]) -> list[str]:
+    return [f"`{m.name}`" for m in found if m.label == label]
 
 
-def _tests_cell(equation: Equation, found: list[Mention]) -> str:
-    return "<br>".join(f"`{m.name}`" for m in found if m.label == equation.label) or CELL
-
-
-def page() -> str:
+def equations_page() -> str:
     """The text of book/equations.md."""
     by_function, by_test = functions(), tests()
-    every = [equation for _, equations in pages().values() for equation in equations]
+    every = [equation.label for _, equations in pages().values() for equation in equations]
     computed, checked = ({m.label for m in found} for found in (by_function, by_test))
     parts = [
-        "% Written by `python book/make_equations.py`. Do not edit.",
+        MADE,
         "# Equations, functions, tests",
-        f"The book has {len(every)} numbered equations. {sum(e.label in computed for e in every)} of them are computed by a function of the "
-        f"package, {sum(e.label in checked for e in every)} are checked by a test of it. Every other is computed and checked in its own "
-        "chapter, by the cell that follows it: click its number.",
-        "`make test` runs all tests, and all cells again, and compares the outputs with those that you see here. To run one test, copy its name: "
+        f"The book has {len(every)} numbered equations. For {len(computed.intersection(every))} of them the package has a function, "
+        f"for {len(checked.intersection(every))} a test. The others are computed and checked in their chapter, by the cell that follows: "
+        "click the number.",
+        "`make test` runs all tests, runs all cells again, and compares their outputs with those that you see here. To run one test, copy its name: "
         "`pytest tests/NAME`.",
-        "The table is made from the labels of the equations and from the lines `Equations: …` in docstrings; a test fails where an entry is missing.",
-    ]  # fmt: skip
+        "The table is made from the labels of the equations and from the lines `Equations: …` in docstrings. A test fails where an entry is missing.",
+    ]
     for address, (title, equations) in pages().items():
         number = re.match(r"\.\./chapters/0*(\d+)_", address)
         rows = [
-            f"| {{eq}}`{e.label}` | {_plain(e.section)} | {_functions_cell(e, by_function)} | {_tests_cell(e, by_test)} |" for e in equations
+            f"| {{eq}}`{e.label}` | {e.section.replace('|', '&#124;')} | {'<br>'.join(_links(e.label, by_function)) or CELL} "
+            f"| {'<br>'.join(_tests(e.label, by_test)) or CELL} |"
+            for e in equations
         ]
         parts += [
             f"## {f'Chapter {number[1]}: ' if number else ''}{title}",
-            f"[To the page]({address})",
+            f"From [this page]({address}).",
             "\n".join([":::{table}", ":class: equations", "| | where | computed by | checked by |", "|---|---|---|---|", *rows, ":::"]),
         ]
+    return "\n\n".join(parts) + "\n"
+
+
+def cheat_sheet() -> str:
+    """The text of book/cheat_sheet.md."""
+    by_function = functions()
+    tex = {equation.label: equation.tex for _, equations in pages().values() for equation in equations}
+    parts = [
+        MADE,
+        "# Cheat sheet",
+        "The main formulas of the book on one page. The number leads to the derivation, the name to the function that computes it. "
+        "[](notation.md) explains the symbols, [](equations.md) lists all equations with their tests.",
+        "Array shapes are `[B, T, ·]`. Information is in nats per sequence. $u_t$ acts between $t$ and $t+1$.",
+    ]
+    for heading, names in chosen().items():
+        parts.append(f"## {heading}")
+        for label, name in names.items():
+            where = ", ".join([f"{{eq}}`{label}`", *_links(label, by_function)])
+            parts += [f"**{name}.** {where}", f"$$\n{tex[label]}\n$$"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -186,11 +224,13 @@ def main(arguments: list[str]) -> int:
     if wrong := problems():
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    if "--check" not in arguments:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
-        print("book/equations.md is out of date: run `python book/make_equations.py`", file=sys.stderr)
-        return 1
+    for name, text in (("equations.md", equations_page()), ("cheat_sheet.md", cheat_sheet())):
+        path = BOOK / name
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            print(f"book/{name} is out of date: run `python book/make_equations.py`", file=sys.stderr)
+            return 1
     return 0
 
 

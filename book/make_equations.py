@@ -187,15 +187,17 @@ def equations_page() -> str:
     ]
     for address, (title, equations) in pages().items():
         number = re.match(r"\.\./chapters/0*(\d+)_", address)
-        rows = [
-            f"| {{eq}}`{e.label}` | {e.section.replace('|', '&#124;')} | {'<br>'.join(_links(e.label, by_function)) or CELL} "
-            f"| {'<br>'.join(_tests(e.label, by_test)) or CELL} |"
-            for e in equations
-        ]
+        rows, section = [], None
+        for e in equations:
+            if e.section != section:
+                section = e.section
+                rows.append(f"| | **{section.replace('|', '&#124;')}** | |")
+            computed_by, checked_by = ("<br>".join(names) or CELL for names in (_links(e.label, by_function), _tests(e.label, by_test)))
+            rows.append(f"| {{eq}}`{e.label}` | {computed_by} | {checked_by} |")
         parts += [
             f"## {f'Chapter {number[1]}: ' if number else ''}{title}",
             f"From [this page]({address}).",
-            "\n".join([":::{table}", ":class: equations", "| | where | computed by | checked by |", "|---|---|---|---|", *rows, ":::"]),
+            "\n".join([":::{table}", ":class: equations", "| | computed by | checked by |", "|---|---|---|", *rows, ":::"]),
         ]
     return "\n\n".join(parts) + "\n"
 

@@ -9,7 +9,6 @@ time is scaled up): a lower bound of what EM over a batch would take there. "smo
 beforehand: an E-step without any M-step.
 """
 
-import argparse
 import os
 import warnings
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch  # noqa: E402
 from statsmodels.tsa.statespace.dynamic_factor_mq import DynamicFactorMQ  # noqa: E402
 from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother  # noqa: E402
 
-from timing import interleave, report, table  # noqa: E402
+from timing import command_line, interleave, report  # noqa: E402
 from tutorial_dssm.em import em_step  # noqa: E402
 from tutorial_dssm.models.lgssm import LGSSM, LGSSMConfig, covariance  # noqa: E402
 
@@ -115,11 +114,7 @@ def candidates(size):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--write", action="store_true", help="also write the table of the book, benchmarks/results/em.md")
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
+    options = command_line(__doc__, "the table of the book, benchmarks/results/em.md", 9).parse_args()
     torch.set_num_threads(1)
     rows = []
     for size in SIZES:
@@ -128,9 +123,7 @@ def main():
         mine = seconds.pop("ours")
         row = dict(zip(("B", "T", "nz", "nx"), size)) | {"ours_ms": 1e3 * mine}
         rows.append(row | {f"{name}_ratio": value / mine for name, value in seconds.items()})
-    report(rows, options.json)
-    if options.write:
-        RESULT.write_text(table(rows) + "\n", encoding="utf-8")
+    report(rows, options, RESULT)
 
 
 if __name__ == "__main__":

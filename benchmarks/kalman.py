@@ -7,7 +7,6 @@ covariances must agree before anything is timed. Ours also returns the likelihoo
 given every advantage: statsmodels' objects are built beforehand, simdkalman returns states only, dynamax is compiled beforehand.
 """
 
-import argparse
 import os
 from pathlib import Path
 
@@ -18,7 +17,7 @@ if hasattr(os, "sched_setaffinity"):
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from timing import interleave, report, table  # noqa: E402
+from timing import command_line, interleave, report  # noqa: E402
 from tutorial_dssm.kalman import kalman_filter, smooth  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "kalman.md"
@@ -140,11 +139,7 @@ def candidates(size, shared):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--write", action="store_true", help="also write the table of the book, benchmarks/results/kalman.md")
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
+    options = command_line(__doc__, "the table of the book, benchmarks/results/kalman.md", 15).parse_args()
     torch.set_num_threads(1)
     rows = []
     for shared in (False, True):
@@ -153,9 +148,7 @@ def main():
             mine = seconds.pop("ours")
             row = {"model": "shared" if shared else "per series"} | dict(zip(("B", "T", "nz", "na"), size)) | {"ours_ms": 1e3 * mine}
             rows.append(row | {f"{name}_ratio": value / mine for name, value in seconds.items()})
-    report(rows, options.json)
-    if options.write:
-        RESULT.write_text(table(rows) + "\n", encoding="utf-8")
+    report(rows, options, RESULT)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,13 @@
 One size changes at a time, the others stay at T = 15, B = 100, nz = 3. Processor time on one thread, median over rounds.
 """
 
-import argparse
 import io
 import json
 from pathlib import Path
 
 import torch
 
-from timing import interleave, report
+from timing import command_line, interleave, report
 from training_step import batch, training_step
 from tutorial_dssm import figures, files
 
@@ -23,11 +22,7 @@ SIZES = {"T": (15, 50, 200), "B": (50, 250, 1000), "nz": (2, 3, 6, 12)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--write", action="store_true", help="write the results and the figure of the book")
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
+    options = command_line(__doc__, "the results and the figure of the book", 7).parse_args()
     torch.set_num_threads(1)
     rows = []
     for axis, sizes in SIZES.items():
@@ -37,7 +32,7 @@ def main() -> None:
             steps = {kind: training_step(kind, x, u, z_dim=s["nz"]) for kind in ("ekvae", "dks")}
             seconds = interleave(steps, options.rounds, warmup=2)
             rows += [{"model": kind, "varied": axis, **s, "step_ms": 1e3 * seconds[kind]} for kind in steps]
-    report(rows, options.json)
+    report(rows, options)
     if options.write:
         files.write(ROOT / "benchmarks" / "results" / "scaling.json", (json.dumps(rows, indent=1) + "\n").encode())
         buffer = io.BytesIO()

@@ -1,5 +1,6 @@
 """Fair timing on a busy machine: processor time, candidates take turns, medians are taken, ratios are quoted."""
 
+import argparse
 import gc
 import json
 import resource
@@ -7,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def interleave(candidates: dict[str, Callable[[], object]], rounds: int, warmup: int = 2, at_most: float = 60.0) -> dict[str, float]:
@@ -40,9 +42,20 @@ def peak_memory() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1024)
 
 
-def report(rows: list[dict], as_json: bool) -> None:
-    """Print rows (dicts) as JSON, or as a Markdown table."""
-    print(json.dumps(rows, indent=1) if as_json else table(rows))
+def command_line(description: str, writes: str, rounds: int) -> argparse.ArgumentParser:
+    """The options that all benchmarks share; `writes` says what --write is for, `rounds` is how many there are."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--write", action="store_true", help=f"also write {writes}")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    return parser
+
+
+def report(rows: list[dict], options: argparse.Namespace, result: Path | None = None) -> None:
+    """Print rows (dicts) as JSON or as a Markdown table, as the options say, and with --write store the table in `result`."""
+    print(json.dumps(rows, indent=1) if options.json else table(rows))
+    if options.write and result:
+        result.write_text(table(rows) + "\n", encoding="utf-8")
 
 
 def table(rows: list[dict]) -> str:

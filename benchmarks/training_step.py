@@ -9,7 +9,6 @@ filter step compiled (the first call takes 20 s or more; without a compiler the 
 The memory is the largest resident size of `python -m tutorial_dssm train ekvae-constrained`, with a few steps only.
 """
 
-import argparse
 import os
 import resource
 import subprocess
@@ -22,7 +21,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
-from timing import interleave, report, table
+from timing import command_line, interleave, report
 from tutorial_dssm.experiments import MODELS, get
 from tutorial_dssm.kalman import compiled_filter_step
 from tutorial_dssm.objectives import ConstrainedConfig, make_objective
@@ -88,13 +87,10 @@ def training_memory() -> float:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--write", action="store_true", help="also write the table of the book, benchmarks/results/training_step.md")
+    parser = command_line(__doc__, "the table of the book, benchmarks/results/training_step.md", 40)
     parser.add_argument("--no-compile", action="store_true", help="leave out the compiled filter step")
     parser.add_argument("--no-memory", action="store_true", help="leave out the memory of a training run")
     parser.add_argument("--models", nargs="*", choices=KINDS, help="some of the models (all)")
-    parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     memory = None if options.no_memory else training_memory()  # first, while no compiler has run as a child process
     torch.set_num_threads(1)
@@ -112,9 +108,7 @@ def main():
         rows.append({"model": name, "step_ms": 1e3 * seconds[name], "floor_ms": 1e3 * floor, "ratio": seconds[name] / floor})
     if memory is not None:
         rows.append({"model": "ekvae-constrained, whole training run", "peak_memory_mb": memory})
-    report(rows, options.json)
-    if options.write:
-        RESULT.write_text(table(rows) + "\n", encoding="utf-8")
+    report(rows, options, RESULT)
 
 
 if __name__ == "__main__":

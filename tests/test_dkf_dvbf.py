@@ -335,13 +335,8 @@ def test_dvbs_posterior_sees_the_previous_state_the_present_and_the_future(T):
 
 
 @EACH
-def test_promises(kind):
-    common.test_randomness_comes_from_the_generator_alone(kind)
-    common.test_a_sequence_does_not_know_its_batch(kind)
+def test_prediction_follows_the_transition(kind):
     common.test_prediction_follows_the_transition(kind)
-    common.test_a_copy_behaves_the_same(kind)
-    for what in common.BAD:
-        common.test_the_door_of_infer_and_terms(kind, what)
 
 
 STEP = ("transition.", "from_", "frame_path.areas", "head.", "correction")  # what a single frame does not need

@@ -350,61 +350,6 @@ def test_shapes_types_and_gradients(kind, T, dtype):
 
 
 @EACH
-def test_randomness_comes_from_the_generator_alone(kind):
-    model, x, u = make(kind), normal(6, 4, 5), normal(6, 4, 1)
-    before = torch.get_rng_state()
-
-    def draws(seed):
-        g = generator(seed)
-        return [*model.infer(x, u, g), *model.terms(x, u, g)]
-
-    first, again, other = draws(1), draws(1), draws(2)
-    assert all(torch.equal(a, b) for a, b in zip(first, again))
-    assert torch.equal(first[0], other[0]) and not torch.equal(first[1], other[1]) and not torch.equal(first[3], other[3])
-    assert torch.equal(before, torch.get_rng_state()), "the global random state was used"
-
-
-@EACH
-def test_a_sequence_does_not_know_its_batch(kind):
-    model, x, u = make(kind), normal(6, 4, 5), normal(6, 4, 1)
-    fixed, order, results = normal(6, 4 * 4 * 3, seed=9), torch.tensor([4, 0, 2]), []
-    for rows in (torch.arange(6), order):
-        model.noise = lambda like, *shape, generator, rows=rows: fixed[rows, : math.prod(shape[1:])].view(shape)
-        results.append([*model.terms(x[rows], u[rows]), *model.infer(x[rows], u[rows])])
-    for a, b in zip(*results):
-        assert torch.allclose(a[order], b, rtol=0, atol=1e-11)
-
-
-BAD = {
-    "rank of x": (lambda x, u: (x[0], u), "x must be"),
-    "T = 0": (lambda x, u: (x[:, :0], u[:, :0]), "T >= 1"),
-    "controls of another length": (lambda x, u: (x, u[:, :3]), "u must be"),
-    "NaN frame": (lambda x, u: (x.masked_fill(x == x[0, 1, 2], math.nan), u), "finite"),
-}
-
-
-@EACH
-@pytest.mark.parametrize("what", list(BAD))
-def test_the_door(kind, what):
-    change, message = BAD[what]
-    model = make(kind)
-    x, u = change(normal(2, 4, 5), normal(2, 4, 1, seed=1))
-    for method in (model.infer, model.terms):
-        with pytest.raises(ValueError, match=message):
-            method(x, u, generator())
-
-
-@EACH
-def test_a_copy_behaves_the_same(kind):
-    """Nothing of a model lives outside its parameters and buffers."""
-    model, x, u = make(kind), normal(2, 4, 5), normal(2, 4, 1)
-    other = make(kind, seed=7)
-    other.load_state_dict(model.state_dict())
-    for twin in (other, copy.deepcopy(model)):
-        assert all(torch.equal(a, b) for a, b in zip(model.terms(x, u, generator()), twin.terms(x, u, generator())))
-
-
-@EACH
 def test_training_lowers_the_loss(kind):
     """Frames of a point on a circle that turns at its own speed: all of a frame lies in its angle."""
     model, speed, start = make(kind, z_dim=3).float(), normal(40, 1, seed=1), 3 * normal(40, 1, seed=2)

@@ -1,6 +1,5 @@
 """Models: bounds against exact likelihoods of linear-Gaussian instances, identities of every draw, causality, the door."""
 
-import copy
 import functools
 import math
 
@@ -418,35 +417,6 @@ def test_shapes_types_and_gradients(kind, T, dtype):
 
 
 @EACH
-def test_randomness_comes_from_the_generator_alone(kind):
-    model, x, u = make(kind), normal(6, 4, 5), normal(6, 4, 1)
-    before = torch.get_rng_state()
-
-    def draws(seed):
-        g = generator(seed)
-        return [*model.infer(x, u, g), *model.terms(x, u, g), model.predict(x[:, 0, :3], u, sample=True, generator=g)]
-
-    first, again, other = draws(1), draws(1), draws(2)
-    assert all(torch.equal(a, b) for a, b in zip(first, again))
-    assert torch.equal(first[0], other[0]) and all(not torch.equal(first[i], other[i]) for i in (1, 3, 4, 5))
-    assert torch.equal(before, torch.get_rng_state()), "the global random state was used"
-
-
-@EACH
-def test_a_sequence_does_not_know_its_batch(kind):
-    model, x, u = make(kind), normal(6, 4, 5), normal(6, 4, 1)
-    fixed = normal(6, 4, 3, seed=9)
-    order = torch.tensor([4, 0, 2])
-    results = []
-    for rows in (torch.arange(6), order):
-        model.noise = lambda like, *shape, generator, rows=rows: fixed[rows][..., : shape[-1]]
-        results.append((model.terms(x[rows], u[rows]), model.infer(x[rows], u[rows])))
-    (terms, posterior), (some_terms, some_posterior) = results
-    for a, b in zip([*terms, *posterior], [*some_terms, *some_posterior]):
-        assert torch.allclose(a[order], b, rtol=0, atol=1e-11)
-
-
-@EACH
 def test_the_future_matters_for_the_smoothed_first_state(kind):
     model, x, u = make(kind), normal(1, 4, 5), normal(1, 4, 1)
     later = torch.cat([x[:, :3], x[:, 3:] + 1], 1)
@@ -478,36 +448,6 @@ def test_prediction_follows_the_transition(kind):
         model.transition.log_q.fill_(-math.inf)
         model.transition.floor = 0.0
         assert torch.equal(model.predict(z1[None], u[None], sample=True, generator=generator())[0], mean), "no noise, no spread"
-
-
-BAD = {
-    "rank of x": (lambda x, u: (x[0], u), "x must be"),
-    "size of x": (lambda x, u: (x[..., :4], u), "x must be"),
-    "T = 0": (lambda x, u: (x[:, :0], u[:, :0]), "T >= 1"),
-    "controls of another length": (lambda x, u: (x, u[:, :3]), "u must be"),
-    "controls of another batch": (lambda x, u: (x, u[:1]), "u must be"),
-    "rank of u": (lambda x, u: (x, u[..., 0]), "u must be"),
-    "NaN frame": (lambda x, u: (x.masked_fill(x == x[0, 1, 2], math.nan), u), "finite"),
-    "infinite control": (lambda x, u: (x, u.masked_fill(u == u[0, 1, 0], math.inf)), "finite"),
-}
-
-
-@EACH
-@pytest.mark.parametrize("what", list(BAD))
-def test_the_door_of_infer_and_terms(kind, what):
-    change, message = BAD[what]
-    model = make(kind)
-    x, u = change(normal(2, 4, 5), normal(2, 4, 1, seed=1))
-    for method in (model.infer, model.terms):
-        with pytest.raises(ValueError, match=message):
-            method(x, u, generator())
-
-
-@EACH
-@pytest.mark.parametrize("z1, u", [((2, 2), (2, 4, 1)), ((3,), (2, 4, 1)), ((2, 3), (2, 0, 1)), ((2, 3), (3, 4, 1)), ((2, 3), (2, 4))])
-def test_the_door_of_predict(kind, z1, u):
-    with pytest.raises(ValueError, match="must be"):
-        make(kind).predict(normal(*z1), normal(*u))
 
 
 # --- networks ------------------------------------------------------------------------------------------------------------------------------
@@ -591,13 +531,3 @@ def test_tanh():
 def test_mlp_refuses_an_unknown_activation():
     with pytest.raises(ValueError, match="relu"):
         mlp([2, 3, 1], "rely")
-
-
-@EACH
-def test_a_copy_behaves_the_same(kind):
-    """Nothing of a model lives outside its parameters and buffers."""
-    model, x, u = make(kind), normal(2, 4, 5), normal(2, 4, 1)
-    other = make(kind, seed=7)
-    other.load_state_dict(model.state_dict())
-    for twin in (other, copy.deepcopy(model)):
-        assert all(torch.equal(a, b) for a, b in zip(model.terms(x, u, generator()), twin.terms(x, u, generator())))

@@ -257,6 +257,17 @@ def test_a_dask_cluster_of_two_workers_gives_the_same_rows(little, reference, tm
             go(tmp_path, jobs=2, backend="dask", scheduler=cluster.scheduler_address)
 
 
+@pytest.mark.slow
+def test_ray_gives_the_same_rows(little, reference, tmp_path):
+    """On this machine alone; Ray is large and not among the pinned requirements, so this runs where someone has installed it."""
+    ray = pytest.importorskip("ray", reason="needs ray: pip install ray")
+    try:
+        done = go(tmp_path, jobs=2, backend="ray")
+    finally:
+        ray.shutdown()
+    assert done.failures == [] and numbers(done.rows) == numbers(reference())
+
+
 @NEEDS_DASK
 def test_workers_with_several_threads_are_refused(small, tmp_path):
     """Two builds at once in one process would share torch's global random state."""

@@ -1,6 +1,8 @@
 """What every model of the zoo promises, whatever it is: the interface, a step on another device, resume, the door."""
 
+import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from tutorial_dssm.training import CHECKPOINT, MODEL, Run, train
 DATA = tiny.make_data("pendulum")
 X, U = DATA.train.x, DATA.train.u
 ONE_EACH = {name.removesuffix("-constrained"): e for name, e in tiny.EXPERIMENTS.items() if name.endswith("-constrained")}
+ONE_EACH["ekvae-vhp"] = replace(ONE_EACH["ekvae"], name="ekvae-vhp", model=replace(ONE_EACH["ekvae"].model, vhp=True))
 EACH = pytest.mark.parametrize("experiment", ONE_EACH.values(), ids=ONE_EACH)
 SEQUENTIAL = pytest.mark.parametrize("experiment", [e for k, e in ONE_EACH.items() if k not in ("vae", "vhp")], ids=lambda e: e.name)
 
@@ -57,6 +60,41 @@ def test_prediction(experiment):
     for bad_z1, bad_u in ((z1[0], u), (z1[:, :-1], u), (z1, u[:3]), (z1, u[:, :0]), (z1, u[..., 0])):
         with pytest.raises(ValueError, match="must be"):
             model.predict(bad_z1, bad_u)
+
+
+@EACH
+def test_randomness_comes_from_the_generator_alone(experiment):
+    model, x, u = made(experiment), X[:6], U[:6]
+    before, z1 = torch.get_rng_state(), torch.zeros(6, model.z_dim)
+
+    def draws(seed):
+        g = seeded(seed)
+        path = [model.predict(z1, u, sample=True, generator=g)] if isinstance(model, SequentialModel) else []
+        return [model.infer(x, u, g).sample, model.terms(x, u, g).squared_error, *path]
+
+    first, again, other = draws(1), draws(1), draws(2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again)) and not any(torch.equal(a, b) for a, b in zip(first, other))
+    assert torch.equal(before, torch.get_rng_state()), "the global random state was used"
+
+
+@EACH
+def test_a_sequence_does_not_know_its_batch(experiment):
+    model, x, u = made(experiment).double(), X[:6].double(), U[:6].double()
+    fixed, order, results = torch.randn(6, 2000, generator=seeded(9), dtype=torch.float64), torch.tensor([4, 0, 2]), []
+    for rows in (torch.arange(6), order):
+        model.noise = lambda like, *shape, generator, rows=rows: fixed[rows, : math.prod(shape[1:])].view(shape)
+        results.append([*model.terms(x[rows], u[rows])[:2], *model.infer(x[rows], u[rows])])
+    assert all(torch.allclose(a[order], b, rtol=0, atol=1e-9) for a, b in zip(*results))
+
+
+@EACH
+def test_a_copy_behaves_the_same(experiment):
+    """Nothing of a model lives outside its parameters and buffers."""
+    model = made(experiment)
+    other, _ = build(replace(experiment, seed=7))
+    other.load_state_dict(model.state_dict())
+    for twin in (other, copy.deepcopy(model)):
+        assert all(torch.equal(a, b) for a, b in zip(model.terms(X, U, seeded())[:2], twin.terms(X, U, seeded())[:2]))
 
 
 @pytest.mark.parametrize("name", tiny.EXPERIMENTS)
@@ -110,6 +148,8 @@ BAD = {
     "rank of x": (lambda x, u: (x[0], u), "x must be"),
     "size of x": (lambda x, u: (x[..., :4], u), "x must be"),
     "T = 0": (lambda x, u: (x[:, :0], u[:, :0]), "T >= 1"),
+    "controls of another batch": (lambda x, u: (x, u[:1]), "u must be"),
+    "rank of u": (lambda x, u: (x, u[..., 0]), "u must be"),
     "controls of another length": (lambda x, u: (x, u[:, :3]), "u must be"),
     "NaN frame": (lambda x, u: (x.masked_fill(x == x[0, 1, 2], math.nan), u), "finite"),
     "infinite control": (lambda x, u: (x, u.masked_fill(u == u[0, 1, 0], math.inf)), "finite"),

@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from . import experiments, figures, files
+from . import evaluation, experiments, figures, files
 from .evaluation import FORECAST_FRAMES
+from .models.base import Posterior
 from .models.ekvae import EKVAE
 from .objectives import Constrained
+from .pendulum import SequenceData
 
 ALT = "figures.json"  # {file name: alternative text}, beside the images
 DPI = 110
@@ -27,83 +29,91 @@ def ranked(error: torch.Tensor) -> dict[str, int]:
     return {"best": int(order[0]), "typical": int(order[(len(order) - 1) // 2]), "worst": int(order[-1])}
 
 
+Drawn = dict[str, tuple[Figure, str]]  # name -> (figure, alternative text)
+
+
+def _seeded() -> torch.Generator:
+    """The draws of every figure start at the same place."""
+    return torch.Generator().manual_seed(0)
+
+
+def _training(run: str, trained: experiments.Trained, state: torch.Tensor) -> Drawn:
+    """How the run came about, where there is a record of it; state [N, T, 2] of the validation sequences."""
+    if not experiments.training_record_path(run).exists():
+        return {}
+    name, record = trained.experiment.name, experiments.load_training_record(run)
+    target = trained.objective.config.target_mse if isinstance(trained.objective, Constrained) else None
+    return {
+        "latent_over_training": (
+            figures.latent_over_training(record.snapshots, record.snapshot_steps, state[: record.snapshots.shape[1]], record.history),
+            f"The latent space of {name} at several steps of training, coloured by angle and by velocity; "
+            "below, the multiplier, the distortion and the rate",
+        ),
+        "rate_distortion": (
+            figures.rate_distortion_path({name: record.history}, target=target),
+            f"The path of {name} through training in the plane of squared error and rate, coloured by the noise in force",
+        ),
+    }
+
+
+def _predictions(name: str, x: torch.Tensor, predicted: torch.Tensor, dt: float) -> Drawn:
+    """The best, the typical and the worst prediction; frames x and predicted [N, T, X]."""
+    drawn, words = {}, {"best": "smallest", "typical": "median", "worst": "largest"}
+    for kind, i in ranked(((predicted - x) ** 2).mean((1, 2))).items():
+        drawn[f"prediction_{kind}"] = (
+            figures.prediction(x[i], {"predicted": predicted[i]}, dt, error=True),
+            f"Observed frames and, below, frames that {name} predicts from the first state alone, for the held-out sequence with "
+            f"the {words[kind]} error of {len(x)} (sequence {i}); at the bottom the squared error per pixel over time",
+        )
+    return drawn
+
+
+def _forecast(trained: experiments.Trained, mean_image: torch.Tensor, dt: float) -> Drawn:
+    """The error of the forecast, step by step, beside that of the mean image [X]."""
+    name, long = trained.experiment.name, experiments.make_long_data(trained.experiment.data)
+    error = evaluation.forecast_error(trained.model, long, FORECAST_FRAMES, _seeded())
+    references = {"mean image": float(((long.x - mean_image) ** 2).mean())}
+    return {
+        "forecast_error": (
+            figures.error_curves({f"{name}, after {FORECAST_FRAMES} frames": error}, dt, dt, references=references),
+            f"Squared error per pixel of {name} over {len(error)} predicted steps after {FORECAST_FRAMES} seen frames, "
+            "with the error of the mean image as a dashed line",
+        )
+    }
+
+
+def _inference(name: str, model: EKVAE, data: SequenceData, posterior: Posterior, i: int, dt: float) -> Drawn:
+    """From frames to auxiliary variables to states, for sequence i."""
+    a_mean, a_var = model.encoder(data.x)
+    one = (a_mean[i], a_var[i], posterior.mean[i], posterior.var[i], data.state[i])
+    return {
+        "inference_process": (
+            figures.inference_process(data.x[i], *one, a_mean, posterior.mean, data.state, dt),
+            f"Inference in {name} for held-out sequence {i}: {data.x.shape[1]} frames; the auxiliary variables that each frame gives, "
+            "on a ring of angles; the smoothed states, which add the velocity; both over time with bands of ± 2 sd",
+        )
+    }
+
+
 @torch.no_grad()
-def draw_all(run: str) -> dict[str, tuple[Figure, str]]:
-    """All figures of a run (a folder, or the name of shipped weights): name -> (figure, alternative text). Held-out sequences of
-    seeded data.
-    """
+def draw_all(run: str) -> Drawn:
+    """All figures of a run (a folder, or the name of shipped weights). Held-out sequences of seeded data."""
     trained = experiments.load(run)
     name, model = trained.experiment.name, trained.model
     splits = experiments.make_data(trained.experiment.data)
-    data = splits.test
-    n, steps = data.x.shape[:2]
-    dt = 0.05 if trained.experiment.data.startswith("gymnasium") else figures.DT
-
-    def generator():
-        return torch.Generator().manual_seed(0)
-
-    posterior = model.infer(data.x, data.u, generator())
+    data, dt = splits.test, 0.05 if trained.experiment.data.startswith("gymnasium") else figures.DT
+    posterior = model.infer(data.x, data.u, _seeded())
+    predicted = model.decode(model.predict(posterior.mean[:, 0], data.u))
     drawn = {
         "latent_space": (
-            figures.latent_space(posterior.mean, data.state, f"{name}: smoothed states of {n} held-out sequences"),
+            figures.latent_space(posterior.mean, data.state, f"{name}: smoothed states of {len(data.x)} held-out sequences"),
             f"Smoothed states of {name} in the latent space, coloured by the true angle (left) and by the true velocity (right)",
         )
     }
-    if experiments.training_record_path(run).exists():
-        record = experiments.load_training_record(run)
-        state = splits.validation.state[: record.snapshots.shape[1]]
-        drawn["latent_over_training"] = (
-            figures.latent_over_training(record.snapshots, record.snapshot_steps, state, record.history),
-            f"The latent space of {name} at several steps of training, coloured by angle and by velocity; "
-            "below, the multiplier, the distortion and the rate",
-        )
-        constrained = isinstance(trained.objective, Constrained)
-        drawn["rate_distortion"] = (
-            figures.rate_distortion_path(
-                {name: record.history}, target=trained.objective.config.target_mse if constrained else None
-            ),
-            f"The path of {name} through training in the plane of squared error and rate, coloured by the noise in force",
-        )
-
-    predicted = model.decode(model.predict(posterior.mean[:, 0], data.u))
-    error = ((predicted - data.x) ** 2).mean((1, 2))
-    which = {"best": "smallest", "typical": "median", "worst": "largest"}
-    for kind, i in ranked(error).items():
-        drawn[f"prediction_{kind}"] = (
-            figures.prediction(data.x[i], {"predicted": predicted[i]}, dt, error=True),
-            f"Observed frames and, below, frames that {name} predicts from the first state alone, for the held-out sequence with "
-            f"the {which[kind]} error of {n} (sequence {i}); at the bottom the squared error per pixel over time",
-        )
-
-    long = experiments.make_long_data(trained.experiment.data)
-    z = model.infer(long.x[:, :FORECAST_FRAMES], long.u[:, :FORECAST_FRAMES], generator()).mean[:, -1]
-    path = model.predict(z, long.u[:, FORECAST_FRAMES - 1 :])[:, 1:]
-    forecast = ((model.decode(path) - long.x[:, FORECAST_FRAMES:]) ** 2).mean((0, 2))
-    references = {"mean image": float(((long.x - data.x.mean((0, 1))) ** 2).mean())}
-    drawn["forecast_error"] = (
-        figures.error_curves({f"{name}, after {FORECAST_FRAMES} frames": forecast}, dt, dt, references=references),
-        f"Squared error per pixel of {name} over {len(forecast)} predicted steps after {FORECAST_FRAMES} seen frames, "
-        "with the error of the mean image as a dashed line",
-    )
+    drawn |= _training(run, trained, splits.validation.state) | _predictions(name, data.x, predicted, dt)
+    drawn |= _forecast(trained, data.x.mean((0, 1)), dt)
     if isinstance(model, EKVAE):
-        a_mean, a_var = model.encoder(data.x)
-        i = ranked(error)["typical"]
-        drawn["inference_process"] = (
-            figures.inference_process(
-                data.x[i],
-                a_mean[i],
-                a_var[i],
-                posterior.mean[i],
-                posterior.var[i],
-                data.state[i],
-                a_mean,
-                posterior.mean,
-                data.state,
-                dt,
-            ),
-            f"Inference in {name} for held-out sequence {i}: {steps} frames; the auxiliary variables that each frame gives, "
-            "on a ring of angles; the smoothed states, which add the velocity; both over time with bands of ± 2 sd",
-        )
+        drawn |= _inference(name, model, data, posterior, ranked(((predicted - data.x) ** 2).mean((1, 2)))["typical"], dt)
     return drawn
 
 

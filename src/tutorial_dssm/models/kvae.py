@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import kalman
-from ..networks import GaussianEncoder, LocallyLinearTransition, Tanh, frame_decoder, mlp
+from ..networks import GaussianEncoder, LocallyLinearTransition, frame_decoder, mlp
 from .base import SequentialModel, Terms, log_normal
 from .ekvae import EKVAE
 
@@ -28,31 +28,36 @@ class KVAEConfig:
     var0: float = 0.1  # variance of q(a_t | x_t) at the start
     activation: str = "silu"  # of the encoder; the decoder's is relu
     network: str = "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
-    memory: bool = True  # mix by a recurrent network over all past a; False: by a perceptron that sees the last a only
+    memory: bool = True  # mix by a recurrent network over all past a; False: by what the last a says alone
+    memory_gain: float = 0.1  # scales what the memory adds to the mixture's logits, which starts at zero: small, so that it learns late
 
 
 class RecurrentTransition(LocallyLinearTransition):
-    """p(z_{t+1} | z_t, u_t, a_{1:t}) = N(F_t z_t + B_t u_t, Q_t): base matrices mixed by weights α_{t+1} = softmax(RNN(a_{1:t}, u_{1:t})).
+    """p(z_{t+1} | z_t, u_t, a_{1:t}) = N(F_t z_t + B_t u_t, Q_t), base matrices mixed by α_{t+1} = softmax(mlp(a_t, u_t) + g RNN(a_{1:t}, u_{1:t})).
 
     The weights never see z. Fraccaro et al. (2017), "Dynamics parameter network", with an LSTM as there. The paper mixes F, B and the observation
-    matrix and keeps Q fixed; here H is fixed and Q is mixed, as in the EKVAE.
+    matrix and keeps Q fixed; here H is fixed and Q is mixed, as in the EKVAE. And the paper has the RNN alone, which soon remembers the velocity
+    itself, so that z need not hold it; here what it adds starts at zero and moves slowly (g), and the last a alone mixes first.
     """
 
-    def __init__(self, n: int, a_dim: int, u_dim: int, bases: int, hidden: int, q0: list[float], memory: bool):
+    def __init__(self, n: int, a_dim: int, u_dim: int, bases: int, hidden: int, q0: list[float], memory: bool, memory_gain: float):
         super().__init__(n, u_dim, bases, hidden, q0)
         del self.from_z, self.from_u, self.mix  # the network of z and u; only the base matrices are kept
-        self.rnn = nn.LSTM(a_dim + u_dim, hidden) if memory else nn.Sequential(mlp([a_dim + u_dim, hidden, hidden], "tanh"), Tanh())
-        self.to_weights, self.memory = nn.Linear(hidden, bases), memory
+        self.from_last = mlp([a_dim + u_dim, hidden, hidden, bases], "tanh")
+        self.memory, self.gain = memory, memory_gain
+        if memory:
+            self.rnn, self.from_memory = nn.LSTM(a_dim + u_dim, hidden), nn.Linear(hidden, bases)
+            nn.init.zeros_(self.from_memory.weight), nn.init.zeros_(self.from_memory.bias)
 
     def forward(self, a: Tensor, u: Tensor, memory: tuple[Tensor, Tensor] | None = None) -> tuple[tuple[Tensor, Tensor, Tensor], tuple | None]:
         """(F [T, B, n, n], b = B u [T, B, n], Q [T, B, n, n]) of t -> t+1 from a [T, B, A], u [T, B, U], time first, and the LSTM's memory after."""
-        (T, B), n = a.shape[:2], self.n
+        T, n = len(a), self.n
         inputs = torch.cat([a, u], -1)
-        if not self.memory:
-            features = self.rnn(inputs)
-        else:
-            features, memory = self.rnn(inputs, memory) if T else (a.new_zeros(0, B, self.to_weights.in_features), memory)
-        mixed = self.bases_full() @ torch.softmax(self.to_weights(features), -1).mT  # [T, n·n + n·U + n·n, B]: batch last, as the filter wants it
+        logits = self.from_last(inputs)
+        if self.memory and T:
+            features, memory = self.rnn(inputs, memory)
+            logits = logits + self.gain * self.from_memory(features)
+        mixed = self.bases_full() @ torch.softmax(logits, -1).mT  # [T, n·n + n·U + n·n, B]: batch last, as the filter wants it
         F, G, Q = mixed.split([n * n, n * self.u_dim, n * n], 1)
         b = (G.unflatten(1, (n, self.u_dim)) * u.mT.unsqueeze(1)).sum(2)
         return (F.unflatten(1, (n, n)).movedim(-1, 1), b.movedim(-1, 1), Q.unflatten(1, (n, n)).movedim(-1, 1)), memory
@@ -71,7 +76,7 @@ class KVAE(SequentialModel):
         super().__init__(c.x_dim, c.u_dim, c.z_dim)
         self.config = config
         q0 = [c.q0_seen] * c.a_dim + [c.q0_hidden] * (c.z_dim - c.a_dim)
-        self.transition = RecurrentTransition(c.z_dim, c.a_dim, c.u_dim, c.bases, c.mix_hidden, q0, c.memory)
+        self.transition = RecurrentTransition(c.z_dim, c.a_dim, c.u_dim, c.bases, c.mix_hidden, q0, c.memory, c.memory_gain)
         self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation, network=c.network)
         self.decoder = frame_decoder(c.network, c.a_dim, c.hidden, c.x_dim)
         self.log_r = nn.Parameter(torch.full((c.a_dim,), c.r0).log())

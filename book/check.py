@@ -34,7 +34,7 @@ FEW_STEPS = """
 import dataclasses
 from tutorial_dssm import experiments
 def few_steps(run):
-    short = dataclasses.replace(run.training, steps=20, log_every=1, snapshot_every=2, snapshot_sequences=150)
+    short = dataclasses.replace(run.training, steps=20, log_every=1, snapshot_every=2)
     return dataclasses.replace(run, training=short)
 experiments.EXPERIMENTS.update({name: few_steps(run) for name, run in experiments.EXPERIMENTS.items()})
 del dataclasses, experiments, few_steps

@@ -30,12 +30,12 @@ export OMP_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 unexport JUPYTER_PATH PYTHONPATH PYTHONHOME MPLBACKEND
 
-.PHONY: help setup book site test lint unit chapters notebooks benchmarks repository clean distclean
+.PHONY: help setup book site test test-retrain lint unit chapters notebooks benchmarks repository clean distclean
 
 help: ## show this list
 	@echo "usage: make TARGET"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r target text; do \
-		printf '%-14s%s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf '%-16s%s\n' "$$target" "$$text"; done
 
 setup: $(STAMP) ## create .venv with the pinned requirements and the package
 
@@ -78,10 +78,11 @@ lint: setup
 unit: setup
 	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) tests
 
-# One after the other: two kernels that start at the same moment can pick the same port, and then one never answers.
 chapters: setup
-	@$(PY) -m pytest -q --nbval --nbval-current-env --nbval-cell-timeout 300 \
-		--nbval-sanitize-with tests/nbval_sanitize.cfg chapters
+	@$(PY) book/check.py --jobs $(JOBS)
+
+test-retrain: setup ## run the chapters that can train with RETRAIN = True, for a few steps (not part of `make test`)
+	@$(PY) book/check.py --retrain --jobs $(JOBS)
 
 notebooks: setup ## run the chapters in place and store their outputs (NAMES="04 08" for some of them)
 	@OMP_NUM_THREADS=$(THREADS) $(PY) book/execute.py $(NAMES)

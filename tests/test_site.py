@@ -50,7 +50,7 @@ def markdown(path: Path) -> str:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-@pytest.mark.parametrize("target", ["", "help", "setup", "book", "site", "test", "notebooks", "benchmarks", "clean"])
+@pytest.mark.parametrize("target", ["", "help", "setup", "book", "site", "test", "test-retrain", "notebooks", "benchmarks", "clean"])
 def test_make_knows_the_target(target):
     run = subprocess.run(["make", "-n", *target.split()], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -109,7 +109,7 @@ def test_images_in_the_text_have_alternative_texts(page):
 
 
 @by_name
-def test_notebook_outputs_are_stored_and_clean(path):
+def test_notebook_was_run_from_top_to_bottom_by_make_notebooks(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     execute = load("execute")
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}, "run `make notebooks`"
@@ -123,9 +123,6 @@ def test_notebook_outputs_are_stored_and_clean(path):
         for output in cell["outputs"]:
             assert output["output_type"] != "error"
             assert execute.WIDGET not in output.get("data", {})
-            text = json.dumps({k: v for k, v in output.get("data", {}).items() if not k.startswith("image/")})
-            text += "".join(output.get("text", ""))
-            assert not re.search(r"(?<![\w.])/(home|root|tmp|Users|work|content|opt|var)/", text), text[:300]
     assert counts == list(range(1, len(counts) + 1)), "not executed top to bottom: run `make notebooks`"
 
 

@@ -58,7 +58,7 @@ def lines(
         _plain_log(axis.yaxis)
     axis.grid(color="0.93")
     if len(curves) + len(levels or {}) > 1:
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, columnspacing=1.2)
     return figure
 
 

@@ -1,0 +1,74 @@
+"""Where a prediction goes wrong: forecasts from every step, the rate of every step, the best start a transition could have had (floor 3)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .models.base import SequentialModel, kl_diagonal
+from .models.dks import DKS
+
+
+def rollouts(model: SequentialModel, z: Tensor, u: Tensor) -> list[Tensor]:
+    """Forecasts from every state of a path: entry k holds, for every t <= T - k, where the transition's mean leads z_t in k steps.
+
+    Entry 0 is z itself; entry k is [N, T-k, Z], and its element t belongs to step t + k.
+
+    Args:
+        z, u: a path of states [N, T, Z] and the controls [N, T, U] (u_T is not used).
+    Raises:
+        ValueError: z and u do not share N and T.
+    """
+    if z.ndim != 3 or u.ndim != 3 or z.shape[:2] != u.shape[:2]:
+        raise ValueError(f"z and u must be [N, T, ·] with the same N and T, got {list(z.shape)} and {list(u.shape)}")
+    T, ahead = z.shape[1], [z]
+    for k in range(T - 1):
+        ahead.append(model.transition(ahead[-1][:, : T - 1 - k], u[:, k : T - 1])[0])
+    return ahead
+
+
+@torch.no_grad()
+def step_rates(model: DKS, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """The T divergences that the rate of a deep Kalman smoother sums, at one draw of the path: [B, T] in nats.
+
+    The first is KL(q(z_1 | x, u) ‖ N(0, I)), that of step t + 1 is KL(q(z_{t+1} | z_t, x, u) ‖ p(z_{t+1} | z_t, u_t)).
+    Their sum is `model.terms(x, u).rate`.
+
+    Raises:
+        ValueError: another model, or malformed data.
+    """
+    if not isinstance(model, DKS):
+        raise ValueError(f"step_rates needs a deep Kalman smoother, whose rate is a sum of closed-form divergences, got {type(model).__name__}")
+    model.check(x, u)
+    mean, var, z = model._posterior(x, u, model.noise(x, *x.shape[:2], model.z_dim, generator=generator))
+    ahead, ahead_var = model.transition(z[:, :-1], u[:, :-1])
+    first = torch.zeros_like(z[:, :1])
+    return kl_diagonal(mean, var, torch.cat([first, ahead], 1), torch.cat([first + 1, ahead_var], 1))
+
+
+class Start(NamedTuple):
+    """The best first state that a search has found."""
+
+    z1: Tensor  # [B, Z]
+    error: Tensor  # [B] squared error per pixel of the open-loop prediction from it
+
+
+def best_start(model: SequentialModel, z1: Tensor, x: Tensor, u: Tensor, steps: int = 60, learning_rate: float = 0.1) -> Start:
+    """Search the first state from which the model's own transition predicts all frames best; the weights stay as they are.
+
+    Adam on z_1 of every sequence, started at z1, keeping the best point seen. A local search: its error is an upper bound on what the best start
+    could reach, and never above that of z1 itself. It looks at the frames to be predicted, so it is a diagnosis and no prediction.
+
+    Args:
+        z1: [B, Z], where to begin.
+        x, u: [B, T, X] and [B, T, U].
+    """
+    z = z1.detach().clone().requires_grad_()
+    adam, best = torch.optim.Adam([z], lr=learning_rate), Start(z1.detach().clone(), torch.full_like(z1[:, 0], torch.inf))
+    for _ in range(steps + 1):
+        error = ((model.decode(model.predict(z, u)) - x) ** 2).mean((1, 2))
+        better = error.detach() < best.error
+        best = Start(torch.where(better[:, None], z.detach(), best.z1), torch.where(better, error.detach(), best.error))
+        (z.grad,) = torch.autograd.grad(error.sum(), z)  # of z alone: no gradient is left in the weights
+        adam.step()
+    return best

@@ -16,7 +16,6 @@ import joblib
 import torch
 
 from tutorial_dssm import experiments, files, results, study
-from tutorial_dssm.objectives import LearnedNoiseConfig
 
 SEED = 10
 KNOBS = {  # objective: its knob, the settings tried
@@ -79,7 +78,7 @@ def table(rows: list[dict]) -> str:
 
 def in_force(objective: str) -> float:
     """The setting that the study uses."""
-    return getattr(study.BUDGET_OBJECTIVES.get(objective, LearnedNoiseConfig()), KNOBS[objective][0])
+    return getattr(study.BUDGET_OBJECTIVES[objective], KNOBS[objective][0])
 
 
 def check(rows: list[dict]) -> list[str]:

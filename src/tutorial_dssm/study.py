@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from . import __version__, bounds, evaluation, experiments, files, results
 from .experiments import Experiment
-from .objectives import AnnealedConfig, ConstrainedConfig
+from .objectives import AnnealedConfig, ConstrainedConfig, LearnedNoiseConfig
 from .training import TrainingConfig
 
 MODELS = ("dkf", "dks", "dvbf", "dvbf-smoothing", "kvae", "rssm", "ekvae")
@@ -29,9 +29,10 @@ OBJECTIVES = ("elbo-learned-noise", "annealed", "constrained")
 ENDINGS = (*OBJECTIVES, "elbo", "rewo", "balanced")  # every objective of the named runs
 SEEDS = "0-4"
 BUDGET = TrainingConfig(steps=1500, noise_learning_rate=0.02, noise_warmup=600)  # of every run, whatever the model
-BUDGET_OBJECTIVES = {  # those that have a schedule or a target; the others are those of the named runs
-    "annealed": AnnealedConfig(steps=600),
-    "constrained": ConstrainedConfig(target_mse=1.2e-3, lambda0=0.0024, rate_after=0.02),
+BUDGET_OBJECTIVES = {  # chosen for all models together, on a seed that is not among the study's (book/make_tuning.py)
+    "elbo-learned-noise": LearnedNoiseConfig(sigma0=1.0),
+    "annealed": AnnealedConfig(steps=300),
+    "constrained": ConstrainedConfig(target_mse=1.2e-3, lambda0=0.0072, rate_after=0.02),
 }
 ROW, TABLE = "row.json", "study"  # of one run, in its folder; of all, TABLE.csv and TABLE.json
 KEYS = ("r2_velocity", "r2_velocity_knn", "mse_open_loop", "mse_forecast", "rate")  # columns of `study_table`

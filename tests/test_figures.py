@@ -11,7 +11,7 @@ import torch
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from tutorial_dssm import experiments, figures, files, run_figures
+from tutorial_dssm import experiments, figures, figures_graphs, files, run_figures
 from tutorial_dssm.__main__ import main
 from tutorial_dssm.training import METRICS
 
@@ -203,7 +203,7 @@ def test_results_table_figure():
 
 
 @pytest.mark.parametrize("inference", [False, True])
-@pytest.mark.parametrize("make, letters", [(figures.graphical_model_dssm, "uzx"), (figures.graphical_model_ekvae, "uzax")])
+@pytest.mark.parametrize("make, letters", [(figures_graphs.graphical_model_dssm, "uzx"), (figures_graphs.graphical_model_ekvae, "uzax")])
 def test_graphical_models(make, letters, inference):
     figure = drawn(make(inference))
     texts = {text.get_text() for text in figure.axes[0].texts}

@@ -22,7 +22,7 @@ FRAMES, DRAWS = 5, 60  # seen, and paths drawn after them
 
 def tables(rows: list[dict]) -> dict[Path, str]:
     """What the page includes."""
-    of_study = [row for row in rows if row["run"].removesuffix("-constrained") not in EXTRA]
+    of_study = [row for row in rows if row["model"] not in EXTRA]
     return {
         BOOK / "study_table.md": study.study_table(rows, KEYS) + "\n",
         BOOK / "study_differences.md": study.comparison_table(of_study, DIFFERENCES) + "\n",
@@ -33,7 +33,7 @@ def tables(rows: list[dict]) -> dict[Path, str]:
     }
 
 
-EXTRA = ("kvae-markov", "dvbf-smoothing-classic")  # beside the grid: what explains two of its rows
+EXTRA = ("kvae-markov", "dvbf-smoothing-classic", "e2c")  # beside the grid: what explains two of its rows, and a model of pairs
 
 
 @torch.no_grad()
@@ -82,7 +82,7 @@ def save(figure, name: str) -> None:
 
 def pictures(rows: list[dict]) -> None:
     """The study at a glance; sampled rollouts against the truth; how far their spread can be trusted."""
-    grid = [row for row in rows if row["run"].removesuffix("-constrained") not in EXTRA]
+    grid = [row for row in rows if row["model"] not in EXTRA]
     save(figures_study.study(grid), "study.png")
     test, levels, coverage = experiments.make_data("pendulum").test, np.linspace(0.1, 0.9, 9), {}
     for name in CALIBRATED:

@@ -169,6 +169,11 @@ def test_a_number_that_is_not_finite_is_flagged_and_left_out(small, tmp_path, mo
     json.loads((tmp_path / "study.json").read_text(), parse_constant=lambda text: pytest.fail(f"{text} is not JSON"))
 
 
+def test_a_model_of_pairs_has_no_tighter_bound(small, tmp_path):
+    (row,) = go(tmp_path, models=["e2c"]).rows
+    assert row["iwae"] is None and row["iwae_se"] is None and row["nan"] is False and row["elbo"] is not None
+
+
 def test_another_run_in_the_folder(small, tmp_path):
     first = go(tmp_path, models=["dks"]).rows
     done = go(tmp_path, models=["dks"], steps=14)

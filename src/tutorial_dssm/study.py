@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from . import __version__, bounds, evaluation, experiments, files, results
 from .experiments import Experiment
+from .models.e2c import E2C
 from .objectives import AnnealedConfig, ConstrainedConfig, LearnedNoiseConfig
 from .training import TrainingConfig
 
@@ -137,16 +138,22 @@ def _outcome(experiment: Experiment, folder: Path, config: str) -> dict:
         error = _text(problem)
     measured = {name: numbers.get(name) for name in (*(field.name for field in fields(evaluation.Evaluation)), "iwae", "iwae_se")}
     finite = {k: v if v is not None and math.isfinite(v) else None for k, v in measured.items()}
+    broken = bool(error) or any(finite[k] is None for k in numbers.keys() & finite.keys())
     model, objective = split(experiment.name)
     return {
         "run": experiment.name, "model": model, "objective": objective, "seed": experiment.seed, "steps": experiment.training.steps,
-        "data": experiment.data, "config": config, "nan": None in finite.values(), "error": error, "seconds": seconds[-1], **finite,
+        "data": experiment.data, "config": config, "nan": broken, "error": error, "seconds": seconds[-1], **finite,
         "torch": torch.__version__, "numpy": np.__version__, "package": __version__, "python": platform.python_version(),
     }  # fmt: skip
 
 
 def tighter_bound(trained: experiments.Trained, sequences: int = 50, K: int = 100) -> dict[str, float]:
-    """The importance-weighted bound with K draws at the run's own noise, on the first test sequences: its mean and standard error in nats."""
+    """The importance-weighted bound with K draws at the run's own noise, on the first test sequences: its mean and standard error in nats.
+
+    Nothing for E2C, whose loss is that of pairs of frames and bounds nothing.
+    """
+    if isinstance(trained.model, E2C):
+        return {}
     data = experiments.make_data(trained.experiment.data).test
     bound = bounds.iwae(trained.model, data.x[:sequences], data.u[:sequences], trained.objective.noise(), K, torch.Generator().manual_seed(0))
     return {"iwae": float(bound.mean()), "iwae_se": float(bound.std() / len(bound) ** 0.5)}

@@ -14,7 +14,7 @@ import torch
 from tutorial_dssm import experiments, files, information
 from tutorial_dssm.training import CHECKPOINT, MODEL
 
-RUNS = ("vae-rewo", "vhp-rewo", "vae-constrained", "vhp-constrained")
+RUNS = ("vae-rewo", "vhp-rewo")
 
 
 def main(folder: Path) -> None:

@@ -69,7 +69,7 @@ def test_multipliers_draw_paths_and_levels():
 
 def test_codes_draws_codes_over_a_density():
     z, angle = np.random.default_rng(1).normal(size=(20, 2)), np.linspace(0, 6, 20)
-    figure = drawings.codes({"VAE": (z, angle, np.zeros((5, 5))), "VHP": (z, angle, -np.ones((5, 5)))}, 3.0)
+    figure = drawings.codes({"VAE": (z, angle, np.zeros((5, 5)), 3.0), "VHP": (z, angle, -np.ones((5, 5)), 4.0)})
     figure.canvas.draw()
     for axis in figure.axes[:2]:
         np.testing.assert_array_equal(axis.collections[0].get_offsets(), z)

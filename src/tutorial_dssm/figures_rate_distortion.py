@@ -59,7 +59,7 @@ def equal_elbo(total: float, points: Mapping[str, tuple[float, float]], bound) -
         axis.plot(x, y, marker, color=colour, ms=8, mec="white", label=name)
     axis.set(xlabel=DISTORTION, ylabel=RATE, xlim=(left - 2, right), ylim=(-2, max(y for _, y in points.values()) * 1.15))
     axis.text(0.03, 0.05, "no linear model can be here", transform=axis.transAxes, fontsize=8.5, color="0.35")
-    axis.legend(fontsize=8, loc="upper right")
+    axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.02, 0.1))
     _plain(axis)
     return figure
 
@@ -143,15 +143,18 @@ def multipliers(paths: Mapping[str, Mapping[str, np.ndarray]], levels: Mapping[s
     return figure
 
 
-def codes(panels: Mapping[str, tuple], extent: float) -> Figure:
-    """Codes of frames over the density of the prior. panels {title: (z [N, 2], angle [N], log p(z) [G, G] on the square ± extent)}."""
+def codes(panels: Mapping[str, tuple]) -> Figure:
+    """Codes of frames over the log density of the prior in grey, from its maximum down to 8 nats below.
+
+    panels {title: (z [N, 2], angle [N], log p(z) [G, G] on the square ± extent, extent)}.
+    """
     figure = _figure(7, 3.5)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     drawn = None
-    for axis, (title, (z, angle, log_p)) in zip(axes, panels.items()):
-        density = np.exp(_array(log_p))
-        square, top = (-extent, extent, -extent, extent), 1.6 * density.max() ** 0.5
-        axis.imshow(density**0.5, cmap="Greys", origin="lower", extent=square, vmin=0, vmax=top, aspect="auto")
+    for axis, (title, (z, angle, log_p, extent)) in zip(axes, panels.items()):
+        depth = _array(log_p) - _array(log_p).max()
+        square = (-extent, extent, -extent, extent)
+        axis.imshow(depth, cmap="Greys", origin="lower", extent=square, vmin=-8, vmax=5, aspect="auto")  # light: 8 nats below the highest
         wrapped = np.remainder(_array(angle) + np.pi, 2 * np.pi) - np.pi
         drawn = axis.scatter(*_array(z).T, c=wrapped, cmap=ANGLE_MAP, vmin=-np.pi, vmax=np.pi, s=3, lw=0)
         axis.set(xlabel="$z_1$", ylabel="$z_2$", xlim=(-extent, extent), ylim=(-extent, extent))
@@ -181,6 +184,7 @@ def split_bars(rows: Sequence[Mapping]) -> Figure:
             position += 1
         position += 0.8
     axis.set_xticks(ticks, runs)
+    axis.set_xlim(-1.2, position - 0.6)
     axis.set(ylabel=RATE, ylim=(0, 1.28 * max(row["rate"] for row in rows)))
     axis.legend(fontsize=8, ncols=2, loc="upper center", frameon=False)
     _plain(axis)

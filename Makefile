@@ -30,7 +30,7 @@ export OMP_NUM_THREADS := 1
 export JUPYTER_PREFER_ENV_PATH := 1
 unexport JUPYTER_PATH PYTHONPATH PYTHONHOME MPLBACKEND
 
-.PHONY: help setup book site test test-retrain lint unit chapters notebooks benchmarks repository clean distclean
+.PHONY: help setup book site links test test-retrain lint unit chapters notebooks benchmarks repository clean distclean
 
 help: ## show this list
 	@echo "usage: make TARGET"
@@ -68,6 +68,9 @@ site: setup ## only build the site, with warnings as errors
 	@$(VENV)/bin/jupyter-book build . -W --keep-going -n -q > /dev/null
 	@echo "The book is built. Open this file in a browser:"
 	@echo "  $(CURDIR)/$(PAGE)"
+
+links: site ## list every link of the site to another host, with the pages that hold it (asks no host)
+	@$(PY) book/links.py _build/html
 
 test: setup lint site unit chapters ## lint, site, unit tests, and every chapter run again and compared
 	@echo "All checks passed."

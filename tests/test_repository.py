@@ -42,9 +42,13 @@ def disagreements(root: Path) -> list[str]:
     config = yaml.safe_load((root / "_config.yml").read_text())
     demand("_config.yml", config["repository"]["url"], address)
     demand("_config.yml", config["repository"]["path_to_book"], "")
+    site = f"https://{owner}.github.io/{name}"
+    demand("_config.yml, html.baseurl", config["html"]["baseurl"], f"{site}/")
+    demand("_config.yml, ogp_site_url", config["sphinx"]["config"]["ogp_site_url"], f"{site}/")
+    demand("pyproject.toml", re.search(r'^Documentation = "(.*)"', (root / "pyproject.toml").read_text(), re.MULTILINE)[1], site)
     citation = yaml.safe_load((root / "CITATION.cff").read_text())
     demand("CITATION.cff", citation["repository-code"], address)
-    demand("CITATION.cff", citation["url"], f"https://{owner}.github.io/{name}")
+    demand("CITATION.cff", citation["url"], site)
 
     for path in repository.files(root):
         text = path.read_text(encoding="utf-8")
@@ -100,7 +104,8 @@ def test_rewriting_leaves_no_old_address_and_back_is_identical(copy):
     assert {"pyproject.toml", "_config.yml", "README.md", "CITATION.cff"} <= changed
     assert changed >= {f"chapters/{path.name}" for path in (ROOT / "chapters").glob("*.ipynb")}
     assert repository.current(copy) == OTHER
-    assert not [path for path, data in contents(copy).items() if f"github.com/{old}".encode() in data]
+    site = "{}.github.io/{}".format(*old.split("/"))
+    assert not [path for path, data in contents(copy).items() if f"github.com/{old}".encode() in data or site.encode() in data]
     assert not disagreements(copy)
     repository.rewrite(f"https://github.com/{old}", copy)
     assert contents(copy) == before

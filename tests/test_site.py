@@ -1,41 +1,19 @@
-"""The book as its readers meet it: commands, pages, notebooks, and the built site in a browser.
+"""The book's commands, pages and notebooks, as they stand in the repository. The built site: test_html.py, test_browser.py."""
 
-The browser tests open _build/html, so `make test` builds the site first. Without a Chromium they are skipped.
-"""
-
-import functools
-import http.server
-import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-HTML = ROOT / "_build" / "html"
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-PAGES = [TOC["root"], *(entry["file"] for part in TOC["parts"] for entry in part["chapters"])]
+from pages import PAGES, ROOT, load, source
+
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-
-
-def load(name: str):
-    """A script of book/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "book" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def source(path: Path) -> Path:
-    """The file of a page named in the table of contents."""
-    return next(found for suffix in (".md", ".ipynb") if (found := ROOT / f"{path}{suffix}").exists())
 
 
 def markdown(path: Path) -> str:
@@ -50,7 +28,7 @@ def markdown(path: Path) -> str:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-@pytest.mark.parametrize("target", ["", "help", "setup", "book", "site", "test", "test-retrain", "notebooks", "benchmarks", "clean"])
+@pytest.mark.parametrize("target", ["", "help", "setup", "book", "site", "links", "test", "test-retrain", "notebooks", "benchmarks", "clean"])
 def test_make_knows_the_target(target):
     run = subprocess.run(["make", "-n", *target.split()], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -72,6 +50,38 @@ def test_ci_calls_the_test_command_of_the_readme():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("exec make test")
     assert "make test" in (ROOT / "README.md").read_text() and "make book" in (ROOT / "README.md").read_text()
+
+
+# The official actions in their current major versions; a tag of a major version moves with its fixes.
+ACTIONS = {
+    "actions/checkout": "v4",
+    "actions/setup-python": "v5",
+    "actions/upload-pages-artifact": "v3",
+    "actions/deploy-pages": "v4",
+}
+
+
+@pytest.mark.parametrize(
+    "name, command, events",
+    [("ci", "bash .ci/run", {"push", "pull_request"}), ("pages", "make book", {"push", "workflow_dispatch"})],
+)
+def test_workflow_calls_the_command_of_the_readme(name, command, events):
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+    assert set(workflow[True]) == events  # YAML 1.1 reads the key `on` as true
+    assert "contents" in workflow["permissions"], "the token may do no more than it must"
+    (job,) = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [command]
+    actions = dict(step["uses"].split("@") for step in job["steps"] if "uses" in step)
+    assert actions.items() <= ACTIONS.items()
+    python = next(step["with"] for step in job["steps"] if step.get("uses", "").startswith("actions/setup-python"))
+    assert python["cache"] == "pip" and python["cache-dependency-path"] == "requirements.txt"
+    if name == "pages":
+        upload = next(step for step in job["steps"] if "upload-pages-artifact" in step.get("uses", ""))
+        assert upload["with"]["path"] == "_build/html"
+
+
+def test_no_workflow_is_left_out_of_the_test_above():
+    assert {path.name for path in (ROOT / ".github" / "workflows").iterdir()} == {"ci.yml", "pages.yml"}
 
 
 def test_requirements_are_exact_pins():
@@ -168,106 +178,3 @@ def test_your_run_puts_the_numbers_beside_the_books(tmp_path):
     assert "ekvae-constrained" in rows[3] and "0.999" in rows[3] and "0.200" in rows[4] and "mean of 2 seeds" in rows[4]
     assert "![What it shows](_generated/your_run/other_thing.png)" in page
     assert "![Latent states" in page and "seed 0, steps 10, 1.5 minutes" in page
-
-
-# ---------------------------------------------------------------- the built site
-
-
-def test_tags_that_load_from_another_host_are_dropped():
-    spec = importlib.util.spec_from_file_location("self_contained", ROOT / "book" / "_ext" / "self_contained.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    own = '<script src="a.js"></script><link rel="stylesheet" href="b.css"><a href="https://c.org">c</a>'
-    foreign = '<script defer src="https://x.org/a.js"></script><link href="//x.org/b.css" rel="stylesheet"/>'
-    assert module.without_foreign_tags(own + foreign) == own
-
-
-def chromium() -> str | None:
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@pytest.fixture(scope="module")
-def site():
-    """The address of the built site, served from this machine."""
-    if not (HTML / "book" / "index.html").exists():
-        pytest.skip("the site is not built: run `make site`")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if chromium() is None:
-        pytest.skip("no Chromium on this machine (on Debian: apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                     "--disable-component-update", "--disable-sync"]  # fmt: skip
-        browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
-        yield browser
-        browser.close()
-
-
-# What a reader sees of an equation that was not typeset: TeX in the text outside code and typeset equations.
-RAW_TEX = r"""() => {
-  const raw = [];
-  const walker = document.createTreeWalker(document.querySelector('article') || document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const node = walker.currentNode;
-    if (node.parentElement.closest('script, style, code, pre, mjx-container, textarea')) continue;
-    if (/\\[()\[\]]|\$\$|\\(frac|mathbf|begin|end|sum|int|varphi|dot|text|mathcal|mathbb|log)\b/.test(node.data)
-        || /\{(numref|ref|eq|cite|doc)(:\w+)?\}/.test(node.data))
-      raw.push(node.data.trim().slice(0, 120));
-  }
-  return raw;
-}"""
-
-# Images below the fold load lazily: load each once.
-LOAD_IMAGES = """async () => {
-  for (const image of document.images) { image.loading = 'eager'; await image.decode().catch(() => {}); }
-}"""
-
-# MathJax marks an error as merror, and writes a macro it does not know in red.
-BAD_MATHS = """() => [...document.querySelectorAll('mjx-merror, [data-mjx-error], mjx-mtext[style*="color: red"]')]
-  .map(e => e.textContent)"""
-
-BROKEN_IMAGES = """() => [...document.images]
-  .filter(i => i.getClientRects().length && !i.naturalWidth).map(i => i.src.slice(0, 200))"""
-
-UNNAMED_IMAGES = """() => [...document.querySelectorAll('article img, .bd-article img')]
-  .filter(i => !i.alt.trim() || /\\.(png|svg|jpe?g|gif)$/.test(i.alt)).map(i => i.outerHTML.slice(0, 200))"""
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("width", [1200, 360])
-@pytest.mark.parametrize("page_name", PAGES)
-def test_page_in_a_browser(page_name, width, site, browser):
-    external, problems = [], []
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    try:
-        page.on("request", lambda r: external.append(r.url) if not r.url.startswith((site, "data:", "blob:")) else None)
-        page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("response", lambda r: problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-        page.goto(f"{site}/{page_name}.html", wait_until="load")
-        page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise : null")
-        page.evaluate(LOAD_IMAGES)
-        page.wait_for_load_state("networkidle")
-
-        assert not external
-        assert not problems
-        assert page.evaluate(BAD_MATHS) == []
-        assert page.evaluate(RAW_TEX) == []
-        assert page.evaluate(BROKEN_IMAGES) == []
-        assert page.evaluate(UNNAMED_IMAGES) == []
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-        assert page.title() and page.locator("article h1").count() == 1
-    finally:
-        page.close()

@@ -53,6 +53,9 @@ THIN_OUT = """() => {
   }
 }"""
 
+# The theme looks for boxes that scroll 300 ms after the last change of the window's size.
+SETTLE = """() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 400))))"""
+
 SET_MODE = """mode => { document.documentElement.dataset.mode = document.documentElement.dataset.theme = mode; }"""
 
 # Serious and critical findings of axe-core, among them the contrasts of WCAG AA; and headings out of order.

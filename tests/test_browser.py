@@ -89,11 +89,12 @@ def test_page(name, site, tab):
     tab.evaluate(in_page.OPEN_ALL)
     found["wider than a phone, everything opened"] = sideways(tab)
     tab.evaluate(in_page.THIN_OUT)
+    tab.add_style_tag(content="* { transition: none !important; }")  # no colour is judged while it fades
     tab.evaluate(in_page.AXE)
     for mode, size in (("dark", PHONE), ("light", DESK)):
         tab.set_viewport_size(size)
-        tab.wait_for_timeout(500)  # the theme looks for boxes that scroll once the window is still
         tab.evaluate(in_page.SET_MODE, mode)
+        tab.evaluate(in_page.SETTLE)
         found[f"axe-core, {mode}, {size['width']} px"] = tab.evaluate(in_page.VIOLATIONS)
     found |= {"asked of other hosts": tab.external, "errors": tab.problems}
     assert {what: wrong for what, wrong in found.items() if wrong} == {}
@@ -123,6 +124,6 @@ def test_the_button_changes_between_light_and_dark(site, tab):
     colours = set()
     for _ in range(3):  # light, dark, as the machine is set
         tab.locator("button.theme-switch-button").first.click()
-        tab.wait_for_timeout(300)  # colours fade
+        tab.evaluate(in_page.SETTLE)
         colours.add(tab.evaluate("() => getComputedStyle(document.body).backgroundColor"))
     assert len(colours) == 2

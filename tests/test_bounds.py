@@ -48,7 +48,10 @@ def test_a_model_without_a_bound_is_refused():
 @pytest.mark.parametrize("T", [1, 5])
 @pytest.mark.parametrize("K, chunk", [(1, 1), (7, 3), (6, 10)])
 def test_the_exact_posterior_gives_the_likelihood_with_every_draw(T, K, chunk):
-    """Also that no sequence gets another's weights: each has its own likelihood."""
+    """Also that no sequence gets another's weights: each has its own likelihood.
+
+    Equations: vae-iwae
+    """
     model, D, d = linear_dks(SIGMA)
     x, u = normal(3, T, 4, seed=11), normal(3, T, 1, seed=12)
     exact = torch.tensor([dense(model, u[i], D, SIGMA**2 * torch.eye(4)).log_likelihood((x[i] - d).numpy()) for i in range(3)])
@@ -92,6 +95,7 @@ def test_one_draw_is_the_elbo(scale):
 
 
 def test_the_bound_grows_with_the_number_of_draws_and_stays_below():
+    """Equations: vae-iwae, vae-iwae-gap"""
     T, s, N = 4, 1.6, 400
     model, x, u, exact = instance(T, s)
     log_w = bounds.log_weights(model, many(x, N), many(u, N), SIGMA, 100, generator(5), 50)

@@ -99,6 +99,7 @@ def test_log_density_and_entropy_agree_with_scipy(seed, form, n):
 @few
 @given(seeds, forms, forms, batches, sizes, dtypes)
 def test_kl_agrees_with_torch_distributions(seed, q_form, p_form, batch, n, dtype):
+    """Equations: vae-kl-full"""
     generator = generator_of(seed)
     q = random_gaussian(generator, q_form, batch, n, dtype)
     p = random_gaussian(generator, p_form, batch, n, dtype)

@@ -547,6 +547,7 @@ def test_terms_remain_a_pair():
 
 
 def test_kl_diagonal():
+    """Equations: vae-kl-one, vae-kl"""
     q, p = (torch.distributions.Normal(normal(3, 2, seed=s), normal(3, 2, seed=s + 1).exp()) for s in (0, 2))
     assert torch.allclose(kl_diagonal(q.mean, q.variance, p.mean, p.variance), torch.distributions.kl_divergence(q, p).sum(-1))
 

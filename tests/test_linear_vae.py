@@ -75,7 +75,7 @@ def test_the_linear_vae_with_principal_axes_is_on_the_curve_and_no_other_passes_
 def test_probabilistic_pca_is_the_fixed_point_of_the_learned_noise(generator):
     """scikit-learn's maximum-likelihood noise equals the level at which σ² = squared error / n with k latents.
 
-    Equations: bal-sigma
+    Equations: bal-sigma, vae-ppca
     """
     x = torch.randn(400, 5, generator=generator, **DOUBLE) @ torch.linalg.cholesky(covariance(5, generator)).T
     x = x - x.mean(0)

@@ -55,7 +55,7 @@ def log_normal(squared_error, sigma):
 
 
 def test_distortion_is_minus_the_log_density():
-    """Equations: bal-distortion"""
+    """Equations: bal-distortion, vae-distortion"""
     for sigma in (0.03, 0.4):
         for value in (sigma, torch.tensor(sigma, dtype=torch.float64)):
             assert float(distortion(torch.tensor(0.7, dtype=torch.float64), N, value)) == pytest.approx(-log_normal(0.7, sigma))

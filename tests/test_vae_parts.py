@@ -31,6 +31,7 @@ def x(model, generator):
 
 
 def test_evidence_and_posterior_are_those_of_bayes(model, x):
+    """Equations: vae-evidence, vae-marginal, vae-bayes"""
     prior, noise = Gaussian(torch.zeros(2, **DOUBLE), torch.eye(2, **DOUBLE)), Gaussian(model.mu, 0.49 * torch.eye(4, **DOUBLE))
     for i in range(3):
         bayes = gaussian.condition_on_observation(prior, x[i], model.W, noise)
@@ -40,6 +41,7 @@ def test_evidence_and_posterior_are_those_of_bayes(model, x):
 
 
 def test_bound_is_the_average_over_draws_and_the_evidence_minus_the_gap(model, x, generator):
+    """Equations: vae-model, vae-elbo, vae-decomposition, vae-two-terms, vae-joint-entropy"""
     q = DiagonalGaussian(torch.randn(6, 2, generator=generator, **DOUBLE), 0.2 + torch.rand(6, 2, generator=generator, **DOUBLE))
     b = vae_parts.bound(model, q, x)
     torch.testing.assert_close(b.elbo, b.log_joint + b.entropy)
@@ -50,6 +52,7 @@ def test_bound_is_the_average_over_draws_and_the_evidence_minus_the_gap(model, x
 
 
 def test_no_independent_q_beats_mean_field(model, x, generator):
+    """Equations: vae-meanfield"""
     q = vae_parts.mean_field(model, x)
     top = vae_parts.bound(model, q, x).elbo
     for _ in range(30):
@@ -58,6 +61,7 @@ def test_no_independent_q_beats_mean_field(model, x, generator):
 
 
 def test_maximum_likelihood_is_that_of_scikit_learn(generator):
+    """Equations: vae-ppca"""
     x = torch.randn(300, 5, generator=generator, **DOUBLE) @ torch.randn(5, 5, generator=generator, **DOUBLE)
     found, pca = vae_parts.maximum_likelihood(x, 2), PCA(2).fit(x.numpy())
     scale = 299 / 300  # scikit-learn divides the covariance by N - 1
@@ -68,6 +72,7 @@ def test_maximum_likelihood_is_that_of_scikit_learn(generator):
 
 
 def test_the_books_vae_with_linear_networks_gives_the_evidence_at_every_draw(generator):
+    """Equations: vae-two-terms, vae-distortion"""
     x = torch.randn(300, 4, generator=generator, **DOUBLE) @ torch.randn(4, 4, generator=generator, **DOUBLE)
     model = vae_parts.maximum_likelihood(x, 2)
     q = exact_posterior(model.W, float(model.sigma))
@@ -76,6 +81,7 @@ def test_the_books_vae_with_linear_networks_gives_the_evidence_at_every_draw(gen
 
 
 def test_both_gradients_are_unbiased(model, x, generator):
+    """Equations: vae-score, vae-reparam"""
     phi = torch.tensor([0.3, -0.4, -0.5, 0.2], **DOUBLE).requires_grad_()
     elbo = vae_parts.bound(model, DiagonalGaussian(phi[None, :2], phi[None, 2:].exp()), x[:1]).elbo.sum()
     (exact,) = torch.autograd.grad(elbo, phi)
@@ -92,6 +98,7 @@ def test_both_gradients_are_unbiased(model, x, generator):
 
 
 def test_fit_posterior_finds_the_best_independent_q(model, x, generator):
+    """Equations: vae-amortisation"""
     best = vae_parts.mean_field(model, x)
     vae = vae_parts.as_vae(model, torch.zeros(2, 4, **DOUBLE), torch.ones(2, **DOUBLE))
     start = DiagonalGaussian(best.mean + 0.5, 2 * best.var)

@@ -60,6 +60,8 @@ def iwae(
     """Importance-weighted bound: one estimate for each sequence [B], in nats. Its mean is at most log p(x | u), and grows with K.
 
     log 1/K Σ_k p(x, z_k | u) / q(z_k | x, u), Burda et al. (2016, section 3). K = 1 is a one-draw ELBO. Arguments and errors as `log_weights`.
+
+    Equations: vae-iwae
     """
     return torch.logsumexp(log_weights(model, x, u, sigma, K, generator, chunk), 0) - math.log(K)
 

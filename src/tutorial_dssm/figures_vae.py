@@ -160,8 +160,13 @@ def by_label(z, label, images, reach: float = 3.0) -> Figure:
     for k in np.unique(label):
         left.scatter(*z[label == k].T, marker=f"${k}$", s=16, color=hues[int(k) % 10], lw=0.2)
     left.spines[["top", "right"]].set_visible(False)
-    sheet = np.concatenate([np.concatenate(list(row), 1) for row in images[::-1]], 0)
+    side = images.shape[-1]
+    framed = np.full((*images.shape[:2], 8 * side + 6, 8 * side + 6), np.nan)  # every image 8 times as large, with a rim that stays empty
+    framed[:, :, 3:-3, 3:-3] = images.repeat(8, -2).repeat(8, -1)
+    sheet = np.concatenate([np.concatenate(list(row), 1) for row in framed[::-1]], 0)
     right.imshow(sheet, cmap="gray", vmin=0, vmax=1, extent=(-reach, reach, -reach, reach), interpolation="nearest")
+    right.tick_params(length=0)
+    right.spines[:].set_visible(False)
     for axis, title in ((left, "codes of held-out digits"), (right, "decoded")):
         axis.set(xlabel="$z_1$", ylabel="$z_2$", xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
         axis.set_title(title, fontsize=10)

@@ -91,6 +91,8 @@ def kl(q: AnyGaussian, p: AnyGaussian) -> Tensor:
 
     Raises:
         ValueError: q and p have different event sizes, or a covariance is not positive definite.
+
+    Equations: vae-kl-full
     """
     _check_same_event(q, p)
     if isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian):

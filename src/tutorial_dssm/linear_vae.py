@@ -70,7 +70,7 @@ class LinearVAE(nn.Module):
     At noise σ the best W spans the first principal components (Tipping & Bishop 1999; Lucas et al. 2019), and the model then sits
     on the rate-distortion function at the water level σ².
 
-    Equations: bal-linear
+    Equations: bal-linear, vae-ppca
     """
 
     def __init__(self, n: int, k: int, generator: torch.Generator, scale: float = 0.1, dtype: torch.dtype = torch.float64):

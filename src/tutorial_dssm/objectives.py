@@ -31,7 +31,7 @@ class Report(NamedTuple):
 def distortion(squared_error: Tensor, n: int, sigma: Tensor | float) -> Tensor:
     """-log N(x; x̂, σ² I) from the squared error |x - x̂|² over n values: nats.
 
-    Equations: bal-distortion
+    Equations: bal-distortion, vae-distortion
     """
     log = torch.log if isinstance(sigma, Tensor) else math.log  # a number stays on the host
     return squared_error / (2 * sigma**2) + 0.5 * n * log(2 * math.pi * sigma**2)

@@ -39,31 +39,46 @@ class Bound(NamedTuple):
 
 
 def evidence(model: LinearGaussian) -> Gaussian:
-    """p(x) = N(mu, W W' + σ² I): z integrated out."""
+    """p(x) = N(mu, W W' + σ² I): z integrated out.
+
+    Equations: vae-evidence, vae-marginal
+    """
     n = len(model.mu)
     return Gaussian(model.mu, model.W @ model.W.t() + model.sigma**2 * torch.eye(n, dtype=model.W.dtype, device=model.W.device))
 
 
 def posterior(model: LinearGaussian, x: Tensor) -> Gaussian:
-    """p(z | x) for x [B, n]: means [B, k], one covariance repeated [B, k, k]."""
+    """p(z | x) for x [B, n]: means [B, k], one covariance repeated [B, k, k].
+
+    Equations: vae-bayes
+    """
     q = exact_posterior(model.W, model.sigma)
     return Gaussian((x - model.mu) @ q.V.t(), q.cov.expand(len(x), -1, -1))
 
 
 def mean_field(model: LinearGaussian, x: Tensor) -> DiagonalGaussian:
-    """The Gaussian of independent coordinates with the highest ELBO: exact means, variances 1/Λ_ii of the posterior precision Λ."""
+    """The Gaussian of independent coordinates with the highest ELBO: exact means, variances 1/Λ_ii of the posterior precision Λ.
+
+    Equations: vae-meanfield
+    """
     p = posterior(model, x)
     return DiagonalGaussian(p.mean, 1 / torch.linalg.inv(p.cov).diagonal(dim1=-2, dim2=-1))
 
 
 def log_joint(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
-    """log p(x | z) + log p(z); x [..., n], z [..., k] -> [...]."""
+    """log p(x | z) + log p(z); x [..., n], z [..., k] -> [...].
+
+    Equations: vae-model
+    """
     squared = ((x - model.mu - z @ model.W.t()) ** 2).sum(-1)
     return -distortion(squared, len(model.mu), model.sigma) + log_normal(z, torch.zeros_like(z), torch.ones_like(z))
 
 
 def bound(model: LinearGaussian, q: gaussian.AnyGaussian, x: Tensor) -> Bound:
-    """Every term of the ELBO of a Gaussian q for x [B, n], without sampling; q has event [k], batch [B] or none."""
+    """Every term of the ELBO of a Gaussian q for x [B, n], without sampling; q has event [k], batch [B] or none.
+
+    Equations: vae-elbo, vae-decomposition, vae-two-terms, vae-joint-entropy
+    """
     k, full = model.W.shape[1], gaussian.full(q)
     expected = ((x - model.mu - q.mean @ model.W.t()) ** 2).sum(-1) + ((model.W @ full.cov) * model.W).sum((-2, -1))
     reconstruction = -distortion(expected, len(model.mu), model.sigma)
@@ -79,6 +94,8 @@ def maximum_likelihood(x: Tensor, k: int) -> LinearGaussian:
     """The W, mu, sigma with the highest likelihood of data x [N, n] (Tipping & Bishop 1999, eqs. 7 and 8); W up to a rotation of z.
 
     ValueError unless 1 <= k < n and N >= 2.
+
+    Equations: vae-ppca
     """
     if x.ndim != 2 or len(x) < 2 or not 1 <= k < x.shape[1]:
         raise ValueError(f"x must be [N, n] with N >= 2 and n > k >= 1, got {list(x.shape)} and k = {k}")
@@ -119,6 +136,8 @@ def reparameterisation_gradients(log_p: Callable[[Tensor], Tensor], mean: Tensor
     """One estimate of ∇ ELBO for each row of noise: the derivative of log p(x, z) - log q(z) at z = mean + sd · noise. Kingma & Welling (2014).
 
     log_p maps one z [k] to log p(x, z); q = N(mean, diag exp log_var), both [k]; noise [K, k] -> [K, 2k], by mean, then by log_var.
+
+    Equations: vae-reparam
     """
 
     def log_weight(phi: Tensor, eps: Tensor) -> Tensor:
@@ -133,6 +152,8 @@ def score_gradients(log_p: Callable[[Tensor], Tensor], mean: Tensor, log_var: Te
     """One estimate of ∇ ELBO for each row of noise: (log p(x, z) - log q(z) - baseline) ∇ log q(z), z held fixed. Williams (1992).
 
     Arguments and result as `reparameterisation_gradients`. Unbiased for a baseline that does not depend on the same draw.
+
+    Equations: vae-score
     """
 
     def log_q(phi: Tensor, z: Tensor) -> Tensor:
@@ -152,6 +173,8 @@ def fit_posterior(
     """A diagonal q of its own for every frame, by gradient ascent on the ELBO from a start: what the encoder could at best have said.
 
     x [N, X] frames; mean, var [N, Z] the start, usually the encoder's; `draws` of z a step; Adam, its rate falling to 0; the model is left alone.
+
+    Equations: vae-amortisation
     """
     mean, log_var = mean.detach().clone().requires_grad_(), var.detach().log().requires_grad_()
     optimizer = torch.optim.Adam([mean, log_var])

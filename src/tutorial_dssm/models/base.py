@@ -46,7 +46,10 @@ class StepTerms(Terms):
 
 
 def kl_diagonal(mean: Tensor, var: Tensor, p_mean: Tensor, p_var: Tensor) -> Tensor:
-    """KL(N(mean, var) ‖ N(p_mean, p_var)) of diagonal Gaussians, summed over the last axis, in nats."""
+    """KL(N(mean, var) ‖ N(p_mean, p_var)) of diagonal Gaussians, summed over the last axis, in nats.
+
+    Equations: vae-kl-one, vae-kl
+    """
     return 0.5 * (torch.log(p_var / var) + (var + (mean - p_mean) ** 2) / p_var - 1).sum(-1)
 
 

@@ -53,6 +53,8 @@ class VAE(FrameModel):
 
         That is the first of the two estimators of Kingma & Welling (2014, section 2.3). The second takes the KL divergence in closed form, which
         a prior without a density in closed form (`vhp`) cannot; and only the first has no variance where the posterior is exact.
+
+        Equations: vae-two-terms, vae-distortion
         """
         mean, z, var = self.infer(x, u, generator)
         squared_error = ((x - self.decode(z)) ** 2).sum((1, 2))

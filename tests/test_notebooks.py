@@ -199,7 +199,7 @@ def test_only_what_a_reader_has_is_there(book, environment, tmp_path, sources, p
 
 def test_a_chapter_that_takes_too_long_fails(book, environment, tmp_path, monkeypatch):
     monkeypatch.setattr(book[0], "LIMIT", 0.1)
-    assert "processor time" in book[0].check(notebook(tmp_path / "a.ipynb", "1"), environment).problem
+    assert "processor time" in book[0].check(notebook(tmp_path / "a.ipynb", "x = 1"), environment).problem
 
 
 SWITCH = "RETRAIN = False  # True: train"

@@ -447,3 +447,10 @@ def test_the_pages_say_what_the_rows_say(script):
     module = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location(script, path))
     spec.loader.exec_module(module)
     assert module.main(["--check"]) == 0
+
+
+def test_the_runs_that_chose_the_settings_are_three_for_each_model_and_objective():
+    tried = results.load_tuning()
+    assert {(row["model"], row["objective"]) for row in tried} == set(itertools.product(study.MODELS, study.OBJECTIVES))
+    assert len({(row["model"], row["objective"], row["setting"]) for row in tried}) == len(tried) == 63
+    assert not {row["seed"] for row in tried} & set(study.parse_seeds(study.SEEDS))

@@ -144,3 +144,8 @@ def _range(values: Sequence[float], digits: int) -> str:
 def load_study() -> list[dict]:
     """The rows of the shipped study: a row per model, objective and seed, with the keys of `evaluate`, the IWAE bound, config hash and versions."""
     return files.read_json(experiments.PRETRAINED / "study.json")
+
+
+def load_tuning() -> list[dict]:
+    """The runs that chose the study's settings (`book/make_tuning.py`): a row per objective, setting and model, on one seed and validation films."""
+    return files.read_json(experiments.PRETRAINED / "study_tuning.json")

@@ -4,7 +4,6 @@ open.
 
 import json
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -15,15 +14,8 @@ from tutorial_dssm import experiments, figures, figures_graphs, files, run_figur
 from tutorial_dssm.__main__ import main
 from tutorial_dssm.training import METRICS
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 N, T = 6, 5
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 @pytest.fixture

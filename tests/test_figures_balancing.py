@@ -1,6 +1,5 @@
 """The figures of the chapter on balancing show the arrays they are given; axes are labelled; nothing warns or stays open."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -8,15 +7,8 @@ from tutorial_dssm import figures_balancing as drawings
 from tutorial_dssm.figures import player
 from tutorial_dssm.training import METRICS
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 CURVE = (np.geomspace(1e-4, 1e-1, 30), np.linspace(60, 1, 30))
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 def history(level: float) -> np.ndarray:

@@ -1,19 +1,11 @@
 """The figures of the chapter on failing models show the arrays they are given; axes are labelled; nothing warns or stays open."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from tutorial_dssm import figures_failing as drawings
 
-pytestmark = pytest.mark.filterwarnings("error")
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 
 
 def labelled(axis) -> bool:

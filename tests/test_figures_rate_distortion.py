@@ -1,13 +1,12 @@
 """The figures of the chapter on rate and distortion show the arrays they are given; axes are labelled; nothing warns or stays open."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from tutorial_dssm import figures_rate_distortion as drawings
 from tutorial_dssm.figures import player
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 CURVE = (np.linspace(-400, -300, 30), np.geomspace(60, 1, 30))
 FRAMES = np.random.default_rng(0).random((3, 16))
 ROWS = [
@@ -15,13 +14,6 @@ ROWS = [
     for run in ("vae-a", "vhp-a")
     for seed in (0, 1)
 ]
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 def labelled(axis) -> bool:

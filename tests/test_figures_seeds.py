@@ -1,6 +1,5 @@
 """The figures of comparisons over seeds show the numbers they are given; nothing warns or stays open."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
@@ -8,14 +7,7 @@ from matplotlib.colors import to_rgba
 from tutorial_dssm import figures_seeds as drawings
 from tutorial_dssm.figures_filtering import BLUE, RED
 
-pytestmark = pytest.mark.filterwarnings("error")
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 
 
 def test_ranks_count_from_the_smallest_value():

@@ -1,21 +1,13 @@
 """The figures of the chapter on the sequential ELBO show the arrays they are given; axes are labelled; nothing warns or stays open."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from tutorial_dssm import figures_sequential as drawings
 from tutorial_dssm.figures_filtering import player
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 RANDOM = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 def test_weight_maps_are_scaled_to_their_largest():

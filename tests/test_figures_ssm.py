@@ -1,22 +1,14 @@
 """The figures of the chapter on state-space models show the arrays they are given; axes are labelled; nothing warns or stays open."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from tutorial_dssm import figures_ssm as drawings
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 TIME = 0.1 * np.arange(6)
 STATES = np.random.default_rng(0).normal(size=(9, 6, 2))
 FRAMES = np.random.default_rng(1).random((9, 6, 16))
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 def test_hidden_and_seen_has_a_row_for_each_part():

@@ -3,7 +3,6 @@
 import math
 from statistics import NormalDist
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -13,15 +12,8 @@ from tutorial_dssm import figures_study as drawings
 from tutorial_dssm.models.dks import DKS, DKSConfig
 from tutorial_dssm.pendulum import SequenceData
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 LEVELS = np.array([0.1, 0.3, 0.5, 0.8, 0.9])
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 @pytest.fixture

@@ -1,21 +1,13 @@
 """The figures of the chapter on latent variables show the arrays they are given; axes are labelled; nothing warns or stays open."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from tutorial_dssm import figures_vae as drawings
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("nothing_stays_open")]
 RANDOM = np.random.default_rng(0)
 Z, ANGLE, FRAMES = RANDOM.normal(size=(50, 2)), RANDOM.uniform(-3, 3, 50), RANDOM.random((4, 16))
-
-
-@pytest.fixture(autouse=True)
-def nothing_stays_open():
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before
 
 
 @pytest.mark.parametrize("figure", [

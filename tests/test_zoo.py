@@ -1,8 +1,10 @@
 """What every model of the zoo promises, whatever it is: the interface, a step on another device, resume, the door."""
 
 import copy
+import inspect
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,3 +166,8 @@ def test_the_door(experiment, what):
     for method in (model.infer, model.terms):
         with pytest.raises(ValueError, match=message):
             method(x, u, seeded())
+
+
+@pytest.mark.parametrize("path", sorted(Path(inspect.getfile(SequentialModel)).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_a_model_can_be_read_in_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 150

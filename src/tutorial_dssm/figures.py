@@ -314,6 +314,30 @@ def _ellipses(axis, mean: np.ndarray, var: np.ndarray, colours) -> None:
         axis.add_patch(Ellipse(m, *(4 * np.sqrt(v)), fc=colour, ec=BLACK, lw=0.5, alpha=0.55, zorder=3))
 
 
+def _film_strip(axis, images: np.ndarray, time: np.ndarray) -> None:
+    """Frames [T, S, S] side by side, with some of their times [T] below."""
+    for k, frame in enumerate(images):
+        axis.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=(k - 0.47, k + 0.47, -0.47, 0.47), interpolation="nearest")
+    axis.set(xlim=(-0.5, len(images) - 0.5), ylim=(-0.5, 0.5), yticks=[])
+    every = max(1, round(len(images) / 8))
+    axis.set_xticks(range(0, len(images), every), [f"{t:.1f} s" for t in time[::every]], fontsize=8)
+    axis.set_title("1. frames $x_t$", fontsize=10, loc="left")
+    axis.spines[:].set_visible(False)
+
+
+def _bands(axis, time: np.ndarray, mean: np.ndarray, var: np.ndarray, letter: str) -> None:
+    """Every coordinate over time [T] with a band of ± 2 standard deviations; mean, var [T, n]."""
+    for j, colour in zip(range(mean.shape[1]), CYCLE):
+        sd = np.sqrt(var[:, j])
+        axis.fill_between(time, mean[:, j] - 2 * sd, mean[:, j] + 2 * sd, color=colour, alpha=0.25, lw=0)
+        axis.plot(time, mean[:, j], color=colour, lw=1.6, label=f"${letter}_{{t,{j + 1}}}$")
+    axis.set_xlabel("time (s)", fontsize=9)
+    axis.set_ylabel(f"coordinates of ${letter}_t$, ± 2 sd", fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.97), frameon=False)
+    _plain(axis)
+
+
 def inference_process(
     frames, a_mean, a_var, z_mean, z_var, state, a_all=None, z_all=None, state_all=None, dt: float = DT
 ) -> Figure:
@@ -326,21 +350,13 @@ def inference_process(
     """
     frames, a_mean, a_var, z_mean, z_var = (_array(v) for v in (frames, a_mean, a_var, z_mean, z_var))
     images = frames if frames.ndim == 3 else as_images(frames)
-    steps, time = len(images), dt * np.arange(len(images))
+    time = dt * np.arange(len(images))
     state = _array(state)
     colours = _colours(state if state_all is None else state_all)
     figure = _figure(7, 7.4)
     grid = figure.add_gridspec(3, 2, height_ratios=[0.62, 3.6, 1.9])
 
-    axis = figure.add_subplot(grid[0, :])
-    for k, frame in enumerate(images):
-        axis.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=(k - 0.47, k + 0.47, -0.47, 0.47), interpolation="nearest")
-    axis.set(xlim=(-0.5, steps - 0.5), ylim=(-0.5, 0.5), yticks=[])
-    every = max(1, round(steps / 8))
-    axis.set_xticks(range(0, steps, every), [f"{time[k]:.1f} s" for k in range(0, steps, every)], fontsize=8)
-    axis.set_title("1. frames $x_t$", fontsize=10, loc="left")
-    axis.spines[:].set_visible(False)
-
+    _film_strip(figure.add_subplot(grid[0, :]), images, time)
     for k, (name, mean, cloud, title) in enumerate(
         [
             ("angle", a_mean, a_all, "2. each frame alone: $q(a_t\\,|\\,x_t)$"),
@@ -365,16 +381,7 @@ def inference_process(
         _colour_bar(figure, axis, cmap, norm, label, location="bottom", shrink=0.8, aspect=25, pad=0.02)
 
     for k, (mean, var, letter) in enumerate([(a_mean, a_var, "a"), (z_mean, z_var, "z")]):
-        axis = figure.add_subplot(grid[2, k])
-        for j, colour in zip(range(mean.shape[1]), CYCLE):
-            sd = np.sqrt(var[:, j])
-            axis.fill_between(time, mean[:, j] - 2 * sd, mean[:, j] + 2 * sd, color=colour, alpha=0.25, lw=0)
-            axis.plot(time, mean[:, j], color=colour, lw=1.6, label=f"${letter}_{{t,{j + 1}}}$")
-        axis.set_xlabel("time (s)", fontsize=9)
-        axis.set_ylabel(f"coordinates of ${letter}_t$, ± 2 sd", fontsize=9)
-        axis.tick_params(labelsize=8)
-        axis.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.97), frameon=False)
-        _plain(axis)
+        _bands(figure.add_subplot(grid[2, k]), time, mean, var, letter)
     return figure
 
 

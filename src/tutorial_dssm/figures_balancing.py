@@ -10,19 +10,11 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from .figures import _plain_log
+from .figures import _array, _figure, _plain_log
 from .figures_filtering import BLACK, BLUE, CYCLE, DPI, ORANGE, RED, SKY
 from .training import METRICS
 
 ERROR, RATE = "squared error per pixel", "rate R (nats)"
-
-
-def _array(x) -> np.ndarray:
-    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-
-
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def _plain(axis) -> None:

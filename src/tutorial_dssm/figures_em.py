@@ -10,13 +10,10 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
+from .figures import _array
 from .figures_filtering import BLACK, BLUE, CYCLE, ORANGE, RED, _axes
 
 LIKELIHOOD = "log-likelihood (nats per sequence)"
-
-
-def _array(x) -> np.ndarray:
-    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
 
 
 def plane(f, r, values, paths: Mapping[str, Sequence[tuple[float, float]]], truth: tuple[float, float] | None = None) -> Figure:

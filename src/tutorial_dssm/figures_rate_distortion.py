@@ -10,23 +10,11 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from .figures import ANGLE_LABEL, ANGLE_MAP, ANGLE_TICKS, _plain_log, as_images
+from .figures import ANGLE_LABEL, ANGLE_MAP, ANGLE_TICKS, _array, _figure, _plain_log, as_images
+from .figures_balancing import _plain
 from .figures_filtering import BLACK, BLUE, CYCLE, DPI, ORANGE, RED, SKY
 
 DISTORTION, RATE, ERROR = "distortion D (nats a frame)", "rate R (nats a frame)", "squared error per pixel"
-
-
-def _array(x) -> np.ndarray:
-    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
-
-
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-
-
-def _plain(axis) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)
 
 
 def frame_table(rows: Mapping[str, np.ndarray]) -> Figure:

@@ -10,14 +10,10 @@ import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from .figures import _plain_log, as_images
+from .figures import _array, _plain_log, as_images
 from .figures_filtering import BLACK, BLUE, CYCLE, DPI, LABELS, RED, _axes
 from .figures_filtering import frame_rows as frame_rows  # the chapter uses them from here
 from .figures_filtering import player as player
-
-
-def _array(x) -> np.ndarray:
-    return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x)
 
 
 def hidden_and_seen(time, state, torque, frames) -> Figure:

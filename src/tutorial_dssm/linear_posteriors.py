@@ -89,6 +89,7 @@ def conditionals(j: Joint, sees: Callable[[int], Iterable[int]]) -> Chain:
     """Every factor is the model's own p(z_t | z_{t-1}, x_s for s in sees(t)), t from 1. With sees(t) = t … T this is the exact posterior."""
 
     def factor(t: int) -> tuple[Tensor, Tensor, Tensor]:
+        """A, K and S of step t."""
         before, seen = j.z(t - 1) if t > 1 else [], j.x(*sees(t))
         W, V = regress(j, j.z(t), [*before, *seen])
         A = W[:, : len(before)] if before else W.new_zeros(j.n, j.n)

@@ -141,6 +141,7 @@ def reparameterisation_gradients(log_p: Callable[[Tensor], Tensor], mean: Tensor
     """
 
     def log_weight(phi: Tensor, eps: Tensor) -> Tensor:
+        """log p(x, z) - log q(z) at the z that phi makes of eps."""
         m, v = phi.chunk(2)
         z = m + (0.5 * v).exp() * eps
         return log_p(z) - log_normal(z, m, v.exp())
@@ -157,10 +158,12 @@ def score_gradients(log_p: Callable[[Tensor], Tensor], mean: Tensor, log_var: Te
     """
 
     def log_q(phi: Tensor, z: Tensor) -> Tensor:
+        """The density whose gradient is the score."""
         m, v = phi.chunk(2)
         return log_normal(z, m, v.exp())
 
     def one(eps: Tensor) -> Tensor:
+        """The estimate of one draw."""
         phi, z = torch.cat([mean, log_var]), mean + (0.5 * log_var).exp() * eps
         return (log_p(z) - log_q(phi, z) - baseline) * grad(log_q)(phi, z)
 

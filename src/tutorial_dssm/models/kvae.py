@@ -43,8 +43,7 @@ class RecurrentTransition(LocallyLinearTransition):
     def __init__(self, n: int, a_dim: int, u_dim: int, bases: int, hidden: int, q0: list[float], memory: bool, memory_gain: float):
         super().__init__(n, u_dim, bases, hidden, q0)
         del self.from_z, self.from_u, self.mix  # the network of z and u; only the base matrices are kept
-        self.from_last = mlp([a_dim + u_dim, hidden, hidden, bases], "tanh")
-        self.memory, self.gain = memory, memory_gain
+        self.from_last, self.memory, self.gain = mlp([a_dim + u_dim, hidden, hidden, bases], "tanh"), memory, memory_gain
         if memory:
             self.rnn, self.from_memory = nn.LSTM(a_dim + u_dim, hidden), nn.Linear(hidden, bases)
             nn.init.zeros_(self.from_memory.weight), nn.init.zeros_(self.from_memory.bias)
@@ -126,8 +125,7 @@ class KVAE(SequentialModel):
         self.check(x, u)
         mean, var = self.encoder(x)
         a = mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator)
-        squared_error = ((x - self.decoder(a)) ** 2).sum((1, 2))
-        return Terms(squared_error, log_normal(a, mean, var).sum(-1) - self.filter(a, u).log_likelihood)
+        return Terms(((x - self.decoder(a)) ** 2).sum((1, 2)), log_normal(a, mean, var).sum(-1) - self.filter(a, u).log_likelihood)
 
     def log_prior(self, z: Tensor, u: Tensor, a: Tensor) -> Tensor:
         """Σ log p(z_t | z_{t-1}, u_{t-1}, a_{1:t-1}) [B] in nats, all steps at once."""
@@ -139,8 +137,7 @@ class KVAE(SequentialModel):
     def predict(self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
         """Open loop, as in the base class; the LSTM starts at its start and is fed a_t = H z_t of the path (with `sample`, a draw from p(a_t | z_t)).
 
-        From z_1 that is the model's own rule. A limitation: a path from a later z_t (a forecast after k frames) starts there too, without the
-        memory of the frames before, because the interface hands on z alone and these weights are a function of the past, not of the state.
+        A forecast after k frames starts without their memory: the interface hands on z alone, and the weights are a function of the past.
         """
         self.check_start(z1, u)
         path, memory, A = [z1], None, len(self.H)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from tutorial_dssm import gaussian
-from tutorial_dssm.diagnosis import best_start, rollouts, step_rates
+from tutorial_dssm.ancestral import ancestral_pass
+from tutorial_dssm.diagnosis import best_start, rollouts
 from tutorial_dssm.models.dks import DKS, DKSConfig
 from tutorial_dssm.models.ekvae import EKVAE, EKVAEConfig
 
@@ -39,7 +40,7 @@ def test_rollouts_refuse_paths_that_do_not_fit(model, data):
 
 
 def test_step_rates_sum_to_the_rate_and_are_gaussian_divergences(model, data):
-    rates = step_rates(model, *data, torch.Generator().manual_seed(3))
+    rates = ancestral_pass(model, *data, torch.Generator().manual_seed(3)).kl()
     assert rates.shape == (4, 6) and bool((rates >= 0).all())
     with torch.no_grad():
         torch.testing.assert_close(rates.sum(1), model.terms(*data, torch.Generator().manual_seed(3)).rate)
@@ -49,9 +50,9 @@ def test_step_rates_sum_to_the_rate_and_are_gaussian_divergences(model, data):
     torch.testing.assert_close(rates[:, 0], gaussian.kl(normal(m, v), normal(torch.zeros_like(m), torch.ones_like(v))))
 
 
-def test_step_rates_need_a_deep_kalman_smoother(data):
+def test_steps_of_a_kalman_posterior_have_no_such_divergences(data):
     with pytest.raises(ValueError, match="EKVAE"):
-        step_rates(EKVAE(EKVAEConfig(x_dim=9)), *data)
+        ancestral_pass(EKVAE(EKVAEConfig(x_dim=9)), *data)
 
 
 def test_best_start_finds_the_state_a_film_began_with(model, data):

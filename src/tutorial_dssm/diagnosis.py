@@ -1,12 +1,11 @@
-"""Where a prediction goes wrong: forecasts from every step, the rate of every step, the best start a transition could have had (floor 3)."""
+"""Where a prediction goes wrong: forecasts from every step, the best start a transition could have had (floor 3)."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .models.base import SequentialModel, kl_diagonal
-from .models.dks import DKS
+from .models.base import SequentialModel
 
 
 def rollouts(model: SequentialModel, z: Tensor, u: Tensor) -> list[Tensor]:
@@ -25,25 +24,6 @@ def rollouts(model: SequentialModel, z: Tensor, u: Tensor) -> list[Tensor]:
     for k in range(T - 1):
         ahead.append(model.transition(ahead[-1][:, : T - 1 - k], u[:, k : T - 1])[0])
     return ahead
-
-
-@torch.no_grad()
-def step_rates(model: DKS, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """The T divergences that the rate of a deep Kalman smoother sums, at one draw of the path: [B, T] in nats.
-
-    The first is KL(q(z_1 | x, u) ‖ N(0, I)), that of step t + 1 is KL(q(z_{t+1} | z_t, x, u) ‖ p(z_{t+1} | z_t, u_t)).
-    Their sum is `model.terms(x, u).rate`.
-
-    Raises:
-        ValueError: another model, or malformed data.
-    """
-    if not isinstance(model, DKS):
-        raise ValueError(f"step_rates needs a deep Kalman smoother, whose rate is a sum of closed-form divergences, got {type(model).__name__}")
-    model.check(x, u)
-    mean, var, z = model._posterior(x, u, model.noise(x, *x.shape[:2], model.z_dim, generator=generator))
-    ahead, ahead_var = model.transition(z[:, :-1], u[:, :-1])
-    first = torch.zeros_like(z[:, :1])
-    return kl_diagonal(mean, var, torch.cat([first, ahead], 1), torch.cat([first + 1, ahead_var], 1))
 
 
 class Start(NamedTuple):

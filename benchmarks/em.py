@@ -2,10 +2,12 @@
 
     python benchmarks/em.py [--json] [--write]
 
-Both run in turn in the same process, which is pinned to one processor core, from the same parameters; their log-likelihoods and the transition
-after one iteration must agree before anything is timed. `DynamicFactorMQ` is statsmodels' own EM of nearly this model: full Q, diagonal R, but one
-series, no controls and no offsets, which ours also estimates. For B series it runs B times, without sharing parameters (at most ten are run, and the
-time is scaled up): a lower bound of what EM over a batch would take there. "smoother" is statsmodels' smoothing pass alone, its objects built
+Both run in turn in the same process, which is pinned to one processor core, from the same
+parameters; their log-likelihoods and the transition after one iteration must agree before anything
+is timed. `DynamicFactorMQ` is statsmodels' own EM of nearly this model: full Q, diagonal R, but one
+series, no controls and no offsets, which ours also estimates. For B series it runs B times, without
+sharing parameters (at most ten are run, and the time is scaled up): a lower bound of what EM over a
+batch would take there. "smoother" is statsmodels' smoothing pass alone, its objects built
 beforehand: an E-step without any M-step.
 """
 
@@ -23,7 +25,7 @@ from statsmodels.tsa.statespace.dynamic_factor_mq import DynamicFactorMQ  # noqa
 from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother  # noqa: E402
 
 from timing import command_line, interleave, report  # noqa: E402
-from tutorial_dssm.em import em_step  # noqa: E402
+from tutorial_dssm.closed_form.em import em_step  # noqa: E402
 from tutorial_dssm.models.lgssm import LGSSM, LGSSMConfig, covariance  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "em.md"
@@ -38,18 +40,32 @@ def problem(B, T, n, X):
     u = torch.zeros(B, T, 0, dtype=torch.float64)
     with torch.no_grad():
         z = model.predict(torch.randn(B, n, dtype=torch.float64), u, sample=True)
-        return model, model.decode(z) + model.config.r0**0.5 * torch.randn(B, T, X, dtype=torch.float64), u
+        return (
+            model,
+            model.decode(z) + model.config.r0**0.5 * torch.randn(B, T, X, dtype=torch.float64),
+            u,
+        )
 
 
 def smoothers(model, x):
-    """statsmodels objects for the same model, one per series: binding a second array of the same shape would keep the first."""
+    """statsmodels objects for the same model, one per series: binding a second array of the same
+    shape would keep the first.
+    """
     F, C, m1 = (v.detach().numpy() for v in (model.F, model.C, model.m1))
-    Q, P1 = (covariance(*v)[0].detach().numpy() for v in ((model.log_q, model.lower_q), (model.log_p1, model.lower_p1)))
+    Q, P1 = (
+        covariance(*v)[0].detach().numpy()
+        for v in ((model.log_q, model.lower_q), (model.log_p1, model.lower_p1))
+    )
     made = []
     for series in x:
         s = KalmanSmoother(k_endog=len(C), k_states=len(F), k_posdef=len(F))
         s.bind(series.numpy().copy())
-        s["transition"], s["state_cov"], s["design"], s["obs_cov"] = F, Q, C, np.diag(model.log_r.detach().exp().numpy())
+        s["transition"], s["state_cov"], s["design"], s["obs_cov"] = (
+            F,
+            Q,
+            C,
+            np.diag(model.log_r.detach().exp().numpy()),
+        )
         s["selection"] = np.eye(len(F))
         s.initialize_known(m1, P1)
         made.append(s)
@@ -62,8 +78,16 @@ def factor_models(model, x):
     for series in x:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made.append(DynamicFactorMQ(series.numpy().copy(), factors=1, factor_multiplicities=model.z_dim, factor_orders=1,
-                                        idiosyncratic_ar1=False, standardize=False))  # fmt: skip
+            made.append(
+                DynamicFactorMQ(
+                    series.numpy().copy(),
+                    factors=1,
+                    factor_multiplicities=model.z_dim,
+                    factor_orders=1,
+                    idiosyncratic_ar1=False,
+                    standardize=False,
+                )
+            )
     return made, made[0].start_params
 
 
@@ -73,15 +97,23 @@ def load(model, start, factors):
     n, ssm = model.z_dim, factors.ssm
     Q, P1 = ssm["state_cov"][:n, :n], factors.smooth(start).predicted_state_cov[:n, :n, 0]
     with torch.no_grad():
-        model.F.copy_(torch.tensor(ssm["transition"][:n, :n])), model.C.copy_(torch.tensor(ssm["design"][:, :n]))
+        (
+            model.F.copy_(torch.tensor(ssm["transition"][:n, :n])),
+            model.C.copy_(torch.tensor(ssm["design"][:, :n])),
+        )
         model.log_r.copy_(torch.tensor(np.diag(ssm["obs_cov"])).log())
-        for V, log_var, lower in ((Q, model.log_q, model.lower_q), (P1, model.log_p1, model.lower_p1)):
+        for V, log_var, lower in (
+            (Q, model.log_q, model.lower_q),
+            (P1, model.log_p1, model.lower_p1),
+        ):
             K = torch.linalg.cholesky(torch.tensor(np.array(V)))
             log_var.copy_(2 * K.diagonal().log()), lower.copy_(torch.tril(K / K.diagonal(), -1))
 
 
 def candidates(size):
-    """Ours, the smoothing passes and (for sizes where a round is short) DynamicFactorMQ, checked against each other."""
+    """Ours, the smoothing passes and (for sizes where a round is short) DynamicFactorMQ, checked
+    against each other.
+    """
     B = size[0]
     model, x, u = problem(*size)
     few = x[: min(B, 10)]  # DynamicFactorMQ on ten series at most, scaled up: it takes that long
@@ -92,12 +124,23 @@ def candidates(size):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         after = factors[0].fit_em(start, maxiter=1, tolerance=0, return_params=True)
-    mirrored = torch.cat([x[:1], -x[:1]])  # the best offsets of a series and its mirror image are 0: the model of DynamicFactorMQ
-    np.testing.assert_allclose(em_step(model, mirrored, u[:1].expand(2, -1, -1)), factors[0].loglike(start), rtol=1e-8)
+    mirrored = torch.cat(
+        [x[:1], -x[:1]]
+    )  # the best offsets of a series and its mirror image are 0: the model of DynamicFactorMQ
+    np.testing.assert_allclose(
+        em_step(model, mirrored, u[:1].expand(2, -1, -1)), factors[0].loglike(start), rtol=1e-8
+    )
     factors[0].update(after)
-    np.testing.assert_allclose(model.F.detach(), factors[0].ssm["transition"][: model.z_dim, : model.z_dim], rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+        model.F.detach(),
+        factors[0].ssm["transition"][: model.z_dim, : model.z_dim],
+        rtol=1e-6,
+        atol=1e-8,
+    )
     model.load_state_dict(before)
-    np.testing.assert_allclose(em_step(model, x, u) * B, sum(s.smooth().llf_obs.sum() for s in smooth), rtol=1e-8)
+    np.testing.assert_allclose(
+        em_step(model, x, u) * B, sum(s.smooth().llf_obs.sum() for s in smooth), rtol=1e-8
+    )
 
     def ours():
         model.load_state_dict(before)  # always the same iteration
@@ -107,19 +150,30 @@ def candidates(size):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for one in factors:
-                one.fit_em(start, maxiter=ITERATIONS, tolerance=0, em_initialization=True, return_params=True)
+                one.fit_em(
+                    start,
+                    maxiter=ITERATIONS,
+                    tolerance=0,
+                    em_initialization=True,
+                    return_params=True,
+                )
 
     runs = {"ours": ours, "smoother": lambda: [s.smooth() for s in smooth], "factor_em": factor_em}
     return runs, {"factor_em": B / len(few) / ITERATIONS}
 
 
 def main():
-    options = command_line(__doc__, "the table of the book, benchmarks/results/em.md", 9).parse_args()
+    options = command_line(
+        __doc__, "the table of the book, benchmarks/results/em.md", 9
+    ).parse_args()
     torch.set_num_threads(1)
     rows = []
     for size in SIZES:
         runs, scale = candidates(size)
-        seconds = {name: scale.get(name, 1) * value for name, value in interleave(runs, options.rounds, warmup=1, at_most=15).items()}
+        seconds = {
+            name: scale.get(name, 1) * value
+            for name, value in interleave(runs, options.rounds, warmup=1, at_most=15).items()
+        }
         mine = seconds.pop("ours")
         row = dict(zip(("B", "T", "nz", "nx"), size)) | {"ours_ms": 1e3 * mine}
         rows.append(row | {f"{name}_ratio": value / mine for name, value in seconds.items()})

@@ -1,16 +1,24 @@
-"""Kalman filter and smoother beside statsmodels, simdkalman and dynamax: float64, one thread, `torch.inference_mode`.
+"""Kalman filter and smoother beside statsmodels, simdkalman and dynamax: float64, one thread,
+`torch.inference_mode`.
 
     python benchmarks/kalman.py [--json] [--write]
 
-All peers that are installed run in turn on the same data in the same process, which is pinned to one processor core; their smoothed means and
-covariances must agree before anything is timed. Ours also returns the likelihood, the predicted moments and the cross-covariances. The peers are
-given every advantage: statsmodels' objects are built beforehand, simdkalman returns states only, dynamax is compiled beforehand.
-"""
+All peers that are installed run in turn on the same data in the same process, which is pinned to
+one processor core; their smoothed means and covariances must agree before anything is timed. Ours
+also returns the likelihood, the predicted moments and the cross-covariances. The peers are
+given every advantage: statsmodels' objects are built beforehand, simdkalman returns states only,
+dynamax is compiled beforehand."""
 
 import os
 from pathlib import Path
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", JAX_PLATFORMS="cpu", TF_CPP_MIN_LOG_LEVEL="3")
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    OPENBLAS_NUM_THREADS="1",
+    JAX_PLATFORMS="cpu",
+    TF_CPP_MIN_LOG_LEVEL="3",
+)
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
@@ -18,14 +26,17 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from timing import command_line, interleave, report  # noqa: E402
-from tutorial_dssm.kalman import kalman_filter, smooth  # noqa: E402
+from tutorial_dssm.probability.kalman import kalman_filter, smooth  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "kalman.md"
 SIZES = [(250, 15, 3, 2), (250, 100, 4, 2), (64, 1000, 4, 2)]  # B, T, dim z, dim a
 
 
 def problem(B, T, n, A, shared):
-    """A stable random model that does not change over time: F, Q, H, R, m1, P1 with a leading [B] unless `shared`; observations [B, T, A]."""
+    """A stable random model that does not change over time:
+
+    F, Q, H, R, m1, P1 with a leading [B] unless `shared`; observations [B, T, A].
+    """
     rng = np.random.default_rng(0)
     batch = () if shared else (B,)
     F = 0.95 * np.linalg.qr(rng.normal(size=(*batch, n, n)))[0]
@@ -59,20 +70,27 @@ def statsmodels(model, a, shared):
         smoother = KalmanSmoother(k_endog=y.shape[1], k_states=len(m1), k_posdef=len(m1))
         smoother.bind(y.copy())
         smoother["selection"] = np.eye(len(m1))
-        smoother["transition"], smoother["state_cov"], smoother["design"], smoother["obs_cov"] = F, Q, H, R
+        smoother["transition"], smoother["state_cov"], smoother["design"], smoother["obs_cov"] = (
+            F,
+            Q,
+            H,
+            R,
+        )
         smoother.initialize_known(m1, P1)
         smoothers.append(smoother)
 
     def run():
         results = [s.smooth() for s in smoothers]
-        return np.stack([r.smoothed_state.T for r in results]), np.stack([r.smoothed_state_cov.transpose(2, 0, 1) for r in results])
+        return np.stack([r.smoothed_state.T for r in results]), np.stack(
+            [r.smoothed_state_cov.transpose(2, 0, 1) for r in results]
+        )
 
     return run
 
 
 def simdkalman(model, a, shared):
-    """`KalmanFilter.smooth` for a shared model. It takes the batch axis of a model per series for the state (1.0.4): there, the same loop over
-    the library's primitives."""
+    """`KalmanFilter.smooth` for a shared model. It takes the batch axis of a model per series for
+    the state (1.0.4): there, the same loop over the library's primitives."""
     import simdkalman
     from simdkalman.primitives import predict, priv_smooth, priv_update_with_nan_check
 
@@ -106,7 +124,12 @@ def dynamax(model, a, shared):
     jax.config.update("jax_enable_x64", True)
     import jax.numpy as jnp
     from dynamax.linear_gaussian_ssm import lgssm_smoother
-    from dynamax.linear_gaussian_ssm.inference import ParamsLGSSM, ParamsLGSSMDynamics, ParamsLGSSMEmissions, ParamsLGSSMInitial
+    from dynamax.linear_gaussian_ssm.inference import (
+        ParamsLGSSM,
+        ParamsLGSSMDynamics,
+        ParamsLGSSMEmissions,
+        ParamsLGSSMInitial,
+    )
 
     def one(F, Q, H, R, m1, P1, y):
         n, A = len(m1), y.shape[1]
@@ -139,14 +162,20 @@ def candidates(size, shared):
 
 
 def main():
-    options = command_line(__doc__, "the table of the book, benchmarks/results/kalman.md", 15).parse_args()
+    options = command_line(
+        __doc__, "the table of the book, benchmarks/results/kalman.md", 15
+    ).parse_args()
     torch.set_num_threads(1)
     rows = []
     for shared in (False, True):
         for size in SIZES:
             seconds = interleave(candidates(size, shared), options.rounds, warmup=1, at_most=20)
             mine = seconds.pop("ours")
-            row = {"model": "shared" if shared else "per series"} | dict(zip(("B", "T", "nz", "na"), size)) | {"ours_ms": 1e3 * mine}
+            row = (
+                {"model": "shared" if shared else "per series"}
+                | dict(zip(("B", "T", "nz", "na"), size))
+                | {"ours_ms": 1e3 * mine}
+            )
             rows.append(row | {f"{name}_ratio": value / mine for name, value in seconds.items()})
     report(rows, options, RESULT)
 

@@ -1,10 +1,11 @@
-"""How the time of a training step grows with sequence length T, batch B and state size nz, for EKVAE and DKS.
+"""How the time of a training step grows with sequence length T, batch B and state size nz, for
+EKVAE and DKS.
 
-    python benchmarks/scaling.py [--json]     prints the table
-    python benchmarks/scaling.py --write      also writes benchmarks/results/scaling.json and book/_static/scaling.png
+    python benchmarks/scaling.py [--json]     prints the table python benchmarks/scaling.py --write
+    also writes benchmarks/results/scaling.json and book/_static/scaling.png
 
-One size changes at a time, the others stay at T = 15, B = 100, nz = 3. Processor time on one thread, median over rounds.
-"""
+One size changes at a time, the others stay at T = 15, B = 100, nz = 3. Processor time on one
+thread, median over rounds."""
 
 import io
 import json
@@ -14,7 +15,8 @@ import torch
 
 from timing import command_line, interleave, report
 from training_step import batch, training_step
-from tutorial_dssm import figures, files
+from tutorial_dssm import files
+from tutorial_dssm.figures import study
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = {"T": 15, "B": 100, "nz": 3}
@@ -31,12 +33,18 @@ def main() -> None:
             x, u = batch(s["B"], s["T"])
             steps = {kind: training_step(kind, x, u, z_dim=s["nz"]) for kind in ("ekvae", "dks")}
             seconds = interleave(steps, options.rounds, warmup=2)
-            rows += [{"model": kind, "varied": axis, **s, "step_ms": 1e3 * seconds[kind]} for kind in steps]
+            rows += [
+                {"model": kind, "varied": axis, **s, "step_ms": 1e3 * seconds[kind]}
+                for kind in steps
+            ]
     report(rows, options)
     if options.write:
-        files.write(ROOT / "benchmarks" / "results" / "scaling.json", (json.dumps(rows, indent=1) + "\n").encode())
+        files.write(
+            ROOT / "benchmarks" / "results" / "scaling.json",
+            (json.dumps(rows, indent=1) + "\n").encode(),
+        )
         buffer = io.BytesIO()
-        figures.scaling(rows).savefig(buffer, format="png", dpi=140)
+        study.scaling(rows).savefig(buffer, format="png", dpi=140)
         files.write(ROOT / "book" / "_static" / "scaling.png", buffer.getvalue())
 
 

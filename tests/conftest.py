@@ -1,4 +1,6 @@
-"""Settings for all tests: one thread a process (two processes run), and property tests that are the same every time."""
+"""Settings for all tests: one thread a process (two processes run), and property tests that are the
+same every time.
+"""
 
 import os
 

@@ -1,8 +1,9 @@
-"""Slow, obvious references that tests compare the package with: no recursion over time, no batching, float64 numpy.
+"""Slow, obvious references that tests compare the package with: no recursion over time, no
+batching, float64 numpy.
 
-A linear-Gaussian state-space model is one big Gaussian over all states and all observations. Here it is written down as such
-(a matrix of size T·n), and every question about it is answered by plain conditioning.
-"""
+A linear-Gaussian state-space model is one big Gaussian over all states and all observations. Here
+it is written down as such (a matrix of size T·n), and every question about it is answered by plain
+conditioning."""
 
 from typing import NamedTuple
 
@@ -11,7 +12,9 @@ import torch
 
 
 class Model(NamedTuple):
-    """z_1 ~ N(m1, P1), z_{t+1} = F_t z_t + b_t + w_t, a_t = H_t z_t + v_t, one model per series; in the order `kalman_filter` takes it."""
+    """z_1 ~ N(m1, P1), z_{t+1} = F_t z_t + b_t + w_t, a_t = H_t z_t + v_t, one model per series; in
+    the order `kalman_filter` takes it.
+    """
 
     F: torch.Tensor  # [B, T-1, n, n]
     b: torch.Tensor  # [B, T-1, n]
@@ -36,7 +39,9 @@ def random_covariance(generator, *batch, n):
 
 
 def random_model(generator, B, T, n, A):
-    """Everything varies over series and time, all covariances are full, the dynamics are stable (spectral radius about 0.9)."""
+    """Everything varies over series and time, all covariances are full, the dynamics are stable
+    (spectral radius about 0.9).
+    """
 
     def normal(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -62,18 +67,28 @@ def simulate(model, generator):
 
     z = [model.m1 + normal(model.P1)]
     for t in range(model.H.shape[1] - 1):
-        z.append((model.F[:, t] @ z[-1].unsqueeze(-1)).squeeze(-1) + model.b[:, t] + normal(model.Q[:, t]))
+        z.append(
+            (model.F[:, t] @ z[-1].unsqueeze(-1)).squeeze(-1)
+            + model.b[:, t]
+            + normal(model.Q[:, t])
+        )
     z = torch.stack(z, 1)
     return z, (model.H @ z.unsqueeze(-1)).squeeze(-1) + normal(model.R)
 
 
 class DenseGaussian:
-    """The joint Gaussian of one series over (z_1 … z_T, a_1 … a_T), and what conditioning on some of the a says."""
+    """The joint Gaussian of one series over (z_1 … z_T, a_1 … a_T), and what conditioning on some
+    of the a says.
+    """
 
     def __init__(self, F, b, Q, H, R, m1, P1):
-        """Numpy arrays without a batch axis: F, Q [T-1, n, n], b [T-1, n], H [T, A, n], R [T, A, A], m1 [n], P1 [n, n]."""
+        """Numpy arrays without a batch axis:
+
+        F, Q [T-1, n, n], b [T-1, n], H [T, A, n], R [T, A, A], m1 [n], P1 [n, n].
+        """
         self.T, self.A, self.n = T, A, n = H.shape
-        # All equations of motion at once: (I - shifted F) z = (m1, b_1 … b_{T-1}) + (e_1, w_1 … w_{T-1}).
+        # All equations of motion at once: (I - shifted F) z = (m1, b_1 … b_{T-1}) + (e_1, w_1 …
+        # w_{T-1}).
         motion, noise = np.eye(T * n), np.zeros((T * n, T * n))
         observe, self.R = np.zeros((T * A, T * n)), np.zeros((T * A, T * A))
         noise[:n, :n] = P1
@@ -85,7 +100,10 @@ class DenseGaussian:
             observe[t * A : (t + 1) * A, t * n : (t + 1) * n] = H[t]
             self.R[t * A : (t + 1) * A, t * A : (t + 1) * A] = R[t]
         inverse = np.linalg.inv(motion)
-        self.z_mean, self.z_cov = inverse @ np.concatenate([m1, np.ravel(b)]), inverse @ noise @ inverse.T
+        self.z_mean, self.z_cov = (
+            inverse @ np.concatenate([m1, np.ravel(b)]),
+            inverse @ noise @ inverse.T,
+        )
         self.observe = observe
         self.a_mean, self.a_cov = observe @ self.z_mean, observe @ self.z_cov @ observe.T + self.R
 
@@ -95,7 +113,9 @@ class DenseGaussian:
         return np.flatnonzero(seen)
 
     def posterior(self, a, mask=None, steps=None):
-        """Mean [T, n] and covariance [T, n, T, n] of z_{1:T} given the observed entries of a [T, A], of the first `steps` frames only."""
+        """Mean [T, n] and covariance [T, n, T, n] of z_{1:T} given the observed entries of a [T,
+        A], of the first `steps` frames only.
+        """
         i = self._seen(mask, steps)
         gain = np.linalg.solve(self.a_cov[np.ix_(i, i)], self.observe[i] @ self.z_cov).T
         mean = self.z_mean + gain @ (np.ravel(a)[i] - self.a_mean[i])
@@ -110,17 +130,23 @@ class DenseGaussian:
     def log_joint(self, z, a):
         """log p(z_{1:T}) + log p(a_{1:T} | z_{1:T}) in nats; z [T, n], a [T, A]."""
         z = np.ravel(z)
-        return _log_normal(z, self.z_mean, self.z_cov) + _log_normal(np.ravel(a), self.observe @ z, self.R)
+        return _log_normal(z, self.z_mean, self.z_cov) + _log_normal(
+            np.ravel(a), self.observe @ z, self.R
+        )
 
 
 def _log_normal(x, mean, cov):
     sign, log_det = np.linalg.slogdet(cov)
     assert sign > 0
-    return -0.5 * ((x - mean) @ np.linalg.solve(cov, x - mean) + log_det + len(x) * np.log(2 * np.pi))
+    return -0.5 * (
+        (x - mean) @ np.linalg.solve(cov, x - mean) + log_det + len(x) * np.log(2 * np.pi)
+    )
 
 
 class Answers(NamedTuple):
-    """What filter and smoother should say, [B, …] in float64; the fields are named as those of `Filtered` and `Smoothed`."""
+    """What filter and smoother should say, [B, …] in float64; the fields are named as those of
+    `Filtered` and `Smoothed`.
+    """
 
     filtered_mean: torch.Tensor
     filtered_cov: torch.Tensor
@@ -133,13 +159,17 @@ class Answers(NamedTuple):
 
 
 def dense_answers(model, a, mask=None):
-    """All moments by conditioning the dense Gaussian of each series. a [B, T, A], mask bool [B, T, A] or None."""
+    """All moments by conditioning the dense Gaussian of each series. a [B, T, A], mask bool [B, T,
+    A] or None.
+    """
     rows = []
     for i in range(a.shape[0]):
         dense = DenseGaussian(*model.series(i))
         y, seen = a[i].detach().double().numpy(), None if mask is None else mask[i].numpy()
         T = dense.T
-        before = [dense.posterior(y, seen, t) for t in range(T + 1)]  # before[t]: given the first t frames
+        before = [
+            dense.posterior(y, seen, t) for t in range(T + 1)
+        ]  # before[t]: given the first t frames
         mean, cov = before[T]
         rows.append(
             Answers(
@@ -150,7 +180,9 @@ def dense_answers(model, a, mask=None):
                 dense.log_likelihood(y, seen),
                 mean,
                 np.stack([cov[t, :, t] for t in range(T)]),
-                np.stack([cov[t + 1, :, t] for t in range(T - 1)]) if T > 1 else np.zeros((0, dense.n, dense.n)),
+                np.stack([cov[t + 1, :, t] for t in range(T - 1)])
+                if T > 1
+                else np.zeros((0, dense.n, dense.n)),
             )
         )
     return Answers(*(torch.as_tensor(np.stack(v)) for v in zip(*rows)))

@@ -1,4 +1,6 @@
-"""Files: what is written comes back, what is damaged or foreign is refused in one line, a failed write leaves nothing behind."""
+"""Files: what is written comes back, what is damaged or foreign is refused in one line, a failed
+write leaves nothing behind.
+"""
 
 import errno
 import json
@@ -46,7 +48,10 @@ def test_tensors_and_config_come_back(path):
 
 
 def test_any_wrong_byte_is_noticed(path):
-    """Header, config, names and values alike. The last number of the version says nothing about the content and may differ."""
+    """Header, config, names and values alike.
+
+    The last number of the version says nothing about the content and may differ.
+    """
     good = path.read_bytes()
     patch = good.index(f'"{files.__version__}"'.encode()) + len(files.__version__)
     for i in [*range(0, 900, 5), patch, *range(900, len(good), 37), len(good) - 1]:
@@ -97,7 +102,10 @@ def test_another_version(path, monkeypatch):
     monkeypatch.setattr(files, "__version__", f"{major}.{minor}.99")
     assert_holds(path)
     monkeypatch.setattr(files, "__version__", f"{major}.{int(minor) + 1}.0")
-    with pytest.raises(ValueError, match=rf"written by version {major}\.{minor}\..*this is {major}\.{int(minor) + 1}\.0"):
+    with pytest.raises(
+        ValueError,
+        match=rf"written by version {major}\.{minor}\..*this is {major}\.{int(minor) + 1}\.0",
+    ):
         files.read_tensors(path)
 
 
@@ -120,7 +128,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(path, monkeypatch, cal
 
 
 def test_a_write_that_stops_half_way_for_real(path):
-    """The kernel refuses to let any file grow beyond 10 kB: half of the bytes are written, then the error comes."""
+    """The kernel refuses to let any file grow beyond 10 kB: half of the bytes are written, then the
+    error comes.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
@@ -149,7 +159,10 @@ def test_a_folder_that_cannot_be(path):
 
 
 def test_leftovers_of_a_kill_are_removed_and_nothing_else(path):
-    mine, other = path.with_name(f".{path.name}.abc{files.PART}"), path.with_name(f".checkpoint.safetensors.abc{files.PART}")
+    mine, other = (
+        path.with_name(f".{path.name}.abc{files.PART}"),
+        path.with_name(f".checkpoint.safetensors.abc{files.PART}"),
+    )
     mine.write_bytes(b"half"), other.write_bytes(b"half")
     files.remove_parts(path)
     assert not mine.exists() and other.exists()

@@ -8,16 +8,20 @@ from typing import Annotated, Literal
 import torch
 import tyro
 
-from . import experiments, study
+from . import names
+from .experiments import comparisons, runs, storage, study
+from .learning import training
 
 Name = tyro.conf.Positional[str]
 
 
 def list_() -> None:
     """List the named runs, what each is, and which ship with weights."""
-    for name, e in experiments.EXPERIMENTS.items():
-        shipped = (experiments.PRETRAINED / f"{name}.safetensors").exists()
-        steps = experiments.load_pretrained(name).experiment.training.steps if shipped else 0  # the study's runs are shorter than the named ones
+    for name, e in runs.EXPERIMENTS.items():
+        shipped = (storage.PRETRAINED / f"{name}.safetensors").exists()
+        steps = (
+            storage.load_pretrained(name).experiment.training.steps if shipped else 0
+        )  # the study's runs are shorter than the named ones
         shipped = f"weights shipped, of {steps} steps" if shipped else ""
         print(f"{name:42} {e.training.steps:6d} steps   {shipped}".rstrip())
 
@@ -40,22 +44,27 @@ def train(
         seed: of the initial weights, batches and noise.
         steps: optimiser steps, if not those of the named run.
         device: auto takes a GPU where there is one.
-        out: folder of the run; runs/NAME-seedN if not given (runs/NAME-full-seedN in the full preset).
+        out: folder of the run; runs/NAME-seedN if not given (runs/NAME-full-seedN in the full
+            preset).
         data: own simulator, or frames of Gymnasium's Pendulum-v1 (needs the extra [gym]).
         threads: CPU threads (PyTorch's choice if not given).
-        compile: compile the filter step of an EKVAE (20 s at the start, then faster; equal up to rounding).
-        preset: full takes 64 x 64 frames, convolutions and 2000 sequences of 50 steps: for a GPU, and for dks, rssm, kvae and ekvae.
+        compile: compile the filter step of an EKVAE (20 s at the start, then faster; equal up to
+            rounding).
+        preset: full takes 64 x 64 frames, convolutions and 2000 sequences of 50 steps: for a GPU,
+            and for dks, rssm, kvae and ekvae.
     """
     if threads is not None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         torch.set_num_threads(threads)
-    experiment = experiments.get(name, seed, steps, data, preset)
-    folder = out or Path("runs") / (f"{name}-full-seed{seed}" if preset == "full" else f"{name}-seed{seed}")
-    if (folder / experiments.MODEL).exists() and experiments.load_run(folder).experiment == experiment:
+    experiment = runs.get(name, seed, steps, data, preset)
+    folder = out or Path("runs") / (
+        f"{name}-full-seed{seed}" if preset == "full" else f"{name}-seed{seed}"
+    )
+    if (folder / training.MODEL).exists() and storage.load_run(folder).experiment == experiment:
         print(f"{folder} holds this run, finished.")
         return
-    experiments.run(experiment, folder, device, compiled=compile)
+    runs.run(experiment, folder, device, compiled=compile)
     print(f"Trained {name} (seed {seed}) in {folder}")
 
 
@@ -71,7 +80,7 @@ def evaluate(
         json_: print one JSON object instead of a table.
         device: auto takes a GPU where there is one.
     """
-    result = experiments.evaluate(experiments.load(run, device))
+    result = storage.evaluate(storage.load(run, device))
     if json_:
         print(json.dumps(result))
     else:
@@ -102,35 +111,51 @@ def study_(
     backend: Literal["loky", "dask", "ray"] = "loky",
     scheduler: str | None = None,
 ) -> None:
-    """Train and evaluate models x objectives x seeds on all cores or a cluster; what is finished is not done again.
+    """Train and evaluate models x objectives x seeds on all cores or a cluster; what is finished is
+    not done again.
 
     Args:
-        out: folder of the study: a folder a run, and the table as study.csv and study.json. On a cluster, all workers must see it.
+        out: folder of the study: a folder a run, and the table as study.csv and study.json. On a
+            cluster, all workers must see it.
         models: first parts of the names of `list`.
         objectives: last parts of the names of `list`.
         seeds: such as 0-4 or 0,2,7-9.
         steps: optimiser steps, if not the 1500 of the study.
         jobs: runs at a time (all cores if not given); each uses one thread.
-        backend: processes on this machine (loky), or a cluster: dask (needs the extra [study]) or ray.
+        backend: processes on this machine (loky), or a cluster: dask (needs the extra [study]) or
+            ray.
         scheduler: address of the Dask scheduler or Ray cluster.
     """
-    done = study.run(out, models, objectives, study.parse_seeds(seeds), steps, jobs, backend, scheduler)
-    print(study.study_table(done.rows))
+    done = study.run(
+        out, models, objectives, study.parse_seeds(seeds), steps, jobs, backend, scheduler
+    )
+    print(comparisons.study_table(done.rows))
     print(f"\n{len(done.rows)} runs in {out / study.TABLE}.csv and .json")
     if done.failures:
         raise ValueError(f"{len(done.failures)} failed: {'; '.join(map(str, done.failures))}")
 
 
-COMMANDS = {"list": list_, "train": train, "evaluate": evaluate, "figures": figures, "study": study_}
+COMMANDS = {
+    "list": list_,
+    "train": train,
+    "evaluate": evaluate,
+    "figures": figures,
+    "study": study_,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code. Expected mistakes give one line and code 1, malformed options tyro's box and code 2."""
+    """Entry point; returns the exit code.
+
+    Expected mistakes give one line and code 1, malformed options tyro's box and code 2.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         if arguments and not arguments[0].startswith("-"):
-            experiments.check_name(arguments[0], COMMANDS)
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="python -m tutorial_dssm", args=arguments, description=__doc__)
+            names.check("command", arguments[0], COMMANDS)
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="python -m tutorial_dssm", args=arguments, description=__doc__
+        )
     except (ValueError, ImportError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

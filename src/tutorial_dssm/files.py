@@ -1,4 +1,6 @@
-"""Files that are never half-written and never unpickled: safetensors and JSON under a temporary name, then renamed."""
+"""Files that are never half-written and never unpickled: safetensors and JSON under a temporary
+name, then renamed.
+"""
 
 import hashlib
 import json
@@ -16,7 +18,9 @@ PART = ".part"  # how the temporary names end
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write bytes under a temporary name in the same folder, then rename. On failure nothing is left and the old file stands.
+    """Write bytes under a temporary name in the same folder, then rename.
+
+    On failure nothing is left and the old file stands.
 
     Raises ValueError (full disk, unwritable folder) with the path and the reason.
     """
@@ -56,11 +60,15 @@ def read_json(path: Path):
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}): it is damaged or not a file of this package") from error
+        raise ValueError(
+            f"{path} is not JSON ({error}): it is damaged or not a file of this package"
+        ) from error
 
 
 def _digest(tensors: dict[str, torch.Tensor], config: str) -> str:
-    """SHA-256 of config, names and values; safetensors itself notices a short file, not a wrong byte."""
+    """SHA-256 of config, names and values; safetensors itself notices a short file, not a wrong
+    byte.
+    """
     digest = hashlib.sha256(config.encode())
     for key in sorted(tensors):
         digest.update(key.encode())
@@ -69,31 +77,42 @@ def _digest(tensors: dict[str, torch.Tensor], config: str) -> str:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], config: dict) -> None:
-    """Write tensors with their config (JSON), their digest and the package version in the header of one safetensors file."""
+    """Write tensors with their config (JSON), their digest and the package version in the header of
+    one safetensors file.
+    """
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     text = json.dumps(config, sort_keys=True)
-    write(path, save(tensors, {"config": text, "sha256": _digest(tensors, text), "version": __version__}))
+    write(
+        path,
+        save(tensors, {"config": text, "sha256": _digest(tensors, text), "version": __version__}),
+    )
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """Tensors (on the CPU) and config of a file of `write_tensors`.
 
-    Raises ValueError when the file is missing, damaged, not written by this package or by another major.minor version of it.
-    """
+    Raises ValueError when the file is missing, damaged, not written by this package or by another
+    major.minor version of it."""
     if not Path(path).is_file():
         raise ValueError(f"no such file: {path}")
     try:
         with safe_open(str(path), "pt") as file:
             header = file.metadata() or {}
             names = file.keys()
-            tensors = {name: file.get_tensor(name).clone() for name in names}  # off the file: it may change under a mapping
+            tensors = {
+                name: file.get_tensor(name).clone() for name in names
+            }  # off the file: it may change under a mapping
         config = json.loads(header.get("config", "null"))
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
     if not isinstance(config, dict) or "version" not in header:
-        raise ValueError(f"{path} is a safetensors file, but not of this package: its header has no config")
+        raise ValueError(
+            f"{path} is a safetensors file, but not of this package: its header has no config"
+        )
     if header["version"].split(".")[:2] != __version__.split(".")[:2]:
-        raise ValueError(f"{path} was written by version {header['version']} of this package, this is {__version__}")
+        raise ValueError(
+            f"{path} was written by version {header['version']} of this package, this is {__version__}"
+        )
     if header.get("sha256") != _digest(tensors, header["config"]):
         raise ValueError(f"{path} is damaged: its content does not have the digest in its header")
     return tensors, config

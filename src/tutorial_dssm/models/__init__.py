@@ -1,1 +1,1 @@
-"""The models, one file each, behind one interface (`models.base`)."""
+"""First floor: the models, a file each, behind one interface."""

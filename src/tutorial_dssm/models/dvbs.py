@@ -4,25 +4,30 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..networks import GaussianHead
+from ..networks.layers import GaussianHead
 from .dks import DKS
 from .dvbf import DVB, DVBConfig
 
 
 @dataclass(frozen=True)
 class DVBSConfig(DVBConfig):
-    """Sizes and starting values of the deep variational Bayes smoother: the shared ones, and whether it has a frame path."""
+    """Sizes and starting values of the deep variational Bayes smoother: the shared ones, and
+    whether it has a frame path.
+    """
 
-    frame_path: bool = True  # add to the mean of the inverse measurement what frames say without a network (`FramePath`)
+    # add to the mean of the inverse measurement what frames say without a network (`FramePath`)
+    frame_path: bool = True
 
 
 class DVBS(DVB):
-    """Smoother (Karl et al. 2017b): q(z_t | z_{t-1}, x_{t:T}, u_{t-1:T}) ∝ p(z_t | z_{t-1}, u_{t-1}) N(z_t; μ_t, s_t), and p(z_1) N(z_1; μ_1, s_1).
+    """Smoother (Karl et al. 2017b): q(z_t | z_{t-1}, x_{t:T}, u_{t-1:T}) ∝ p(z_t | z_{t-1},
+    u_{t-1}) N(z_t; μ_t, s_t), and p(z_1) N(z_1; μ_1, s_1).
 
-    The second factor, the inverse measurement, has mean μ_t and variances s_t from the backward GRU of the DKS, its mean with the frame path added.
-    It stands for p(x_{t:T} | z_t, u_{t:T}), by which the transition is multiplied in the true conditional. The product has mean f + k (μ - f) and
-    variance (1 - k) q with the gain k = q/(q + s); as a posterior of the noise, m = k (μ - f)/√q and v = 1 - k.
-    """
+    The second factor, the inverse measurement, has mean μ_t and variances s_t from the backward GRU
+    of the DKS, its mean with the frame path added. It stands for p(x_{t:T} | z_t, u_{t:T}), by
+    which the transition is multiplied in the true conditional. The product has mean f + k (μ - f)
+    and variance (1 - k) q with the gain k = q/(q + s); as a posterior of the noise, m = k (μ -
+    f)/√q and v = 1 - k."""
 
     def __init__(self, config: DVBSConfig = DVBSConfig()):
         super().__init__(config)
@@ -32,9 +37,15 @@ class DVBS(DVB):
         self.head = GaussianHead(config.hidden, config.z_dim, config.var0, config.gain)
 
     def _evidence(self, x: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor]]:
-        mean, var = self.head(DKS._summary(self, x, u))  # μ, s [T, B, Z]; the same encoder and GRU, read the same way
-        return list(zip(mean + self.frame_path(x).transpose(0, 1) if self.frame_path else mean, var))
+        mean, var = self.head(
+            DKS._summary(self, x, u)
+        )  # μ, s [T, B, Z]; the same encoder and GRU, read the same way
+        return list(
+            zip(mean + self.frame_path(x).transpose(0, 1) if self.frame_path else mean, var)
+        )
 
-    def _noise_posterior(self, evidence: tuple[Tensor, Tensor], z: Tensor | None, f: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    def _noise_posterior(
+        self, evidence: tuple[Tensor, Tensor], z: Tensor | None, f: Tensor, q: Tensor
+    ) -> tuple[Tensor, Tensor]:
         mean, var = evidence
         return q.sqrt() * (mean - f) / (q + var), var / (q + var)

@@ -1,13 +1,17 @@
-"""Kalman VAE (Fraccaro, Kamronn, Paquet & Winther 2017): given a_{1:T} the state space model is exactly linear-Gaussian."""
+"""Kalman VAE (Fraccaro, Kamronn, Paquet & Winther 2017): given a_{1:T} the state space model is
+exactly linear-Gaussian.
+"""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .. import kalman
-from ..networks import GaussianEncoder, LocallyLinearTransition, frame_decoder, mlp
-from .base import SequentialModel, Terms, log_normal
+from ..networks.frames import GaussianEncoder, frame_decoder
+from ..networks.transitions import RecurrentTransition
+from ..probability import kalman
+from ..probability.gaussian import log_normal
+from .base import SequentialModel, Terms
 from .ekvae import EKVAE
 
 
@@ -27,56 +31,38 @@ class KVAEConfig:
     r0: float = 0.37  # variance of a_t given z_t at the start
     var0: float = 0.1  # variance of q(a_t | x_t) at the start
     activation: str = "silu"  # of the encoder; the decoder's is relu
-    network: str = "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
-    memory: bool = True  # mix by a recurrent network over all past a; False: by what the last a says alone
-    memory_gain: float = 0.1  # scales what the memory adds to the mixture's logits, which starts at zero: small, so that it learns late
-
-
-class RecurrentTransition(LocallyLinearTransition):
-    """p(z_{t+1} | z_t, u_t, a_{1:t}) = N(F_t z_t + B_t u_t, Q_t), base matrices mixed by α_{t+1} = softmax(mlp(a_t, u_t) + g RNN(a_{1:t}, u_{1:t})).
-
-    The weights never see z. Fraccaro et al. (2017), "Dynamics parameter network", with an LSTM as there. The paper mixes F, B and the observation
-    matrix and keeps Q fixed; here H is fixed and Q is mixed, as in the EKVAE. And the paper has the RNN alone, which soon remembers the velocity
-    itself, so that z need not hold it; here what it adds starts at zero and moves slowly (g), and the last a alone mixes first.
-    """
-
-    def __init__(self, n: int, a_dim: int, u_dim: int, bases: int, hidden: int, q0: list[float], memory: bool, memory_gain: float):
-        super().__init__(n, u_dim, bases, hidden, q0)
-        del self.from_z, self.from_u, self.mix  # the network of z and u; only the base matrices are kept
-        self.from_last, self.memory, self.gain = mlp([a_dim + u_dim, hidden, hidden, bases], "tanh"), memory, memory_gain
-        if memory:
-            self.rnn, self.from_memory = nn.LSTM(a_dim + u_dim, hidden), nn.Linear(hidden, bases)
-            nn.init.zeros_(self.from_memory.weight), nn.init.zeros_(self.from_memory.bias)
-
-    def forward(self, a: Tensor, u: Tensor, memory: tuple[Tensor, Tensor] | None = None) -> tuple[tuple[Tensor, Tensor, Tensor], tuple | None]:
-        """(F [T, B, n, n], b = B u [T, B, n], Q [T, B, n, n]) of t -> t+1 from a [T, B, A], u [T, B, U], time first, and the LSTM's memory after."""
-        T, n = len(a), self.n
-        inputs = torch.cat([a, u], -1)
-        logits = self.from_last(inputs)
-        if self.memory and T:
-            features, memory = self.rnn(inputs, memory)
-            logits = logits + self.gain * self.from_memory(features)
-        mixed = self.bases_full() @ torch.softmax(logits, -1).mT  # [T, n·n + n·U + n·n, B]: batch last, as the filter wants it
-        F, G, Q = mixed.split([n * n, n * self.u_dim, n * n], 1)
-        b = (G.unflatten(1, (n, self.u_dim)) * u.mT.unsqueeze(1)).sum(2)
-        return (F.unflatten(1, (n, n)).movedim(-1, 1), b.movedim(-1, 1), Q.unflatten(1, (n, n)).movedim(-1, 1)), memory
+    network: str = (
+        "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
+    )
+    memory: bool = (
+        True  # mix by a recurrent network over all past a; False: by what the last a says alone
+    )
+    # scales what the memory adds to the mixture's logits, which starts at zero: small, so that it
+    # learns late
+    memory_gain: float = 0.1
 
 
 class KVAE(SequentialModel):
-    """x_t <- a_t <- z_t as in the EKVAE, p(z_{t+1} | z_t, u_t, a_{1:t}) linear in z_t with matrices that only the *past* a (and u) decide.
+    """x_t <- a_t <- z_t as in the EKVAE, p(z_{t+1} | z_t, u_t, a_{1:t}) linear in z_t with matrices
+    that only the *past* a (and u) decide.
 
-    p(a, z) = Π p(a_t | z_t) p(z_t | z_{t-1}, u_{t-1}, a_{1:t-1}) is a valid generative model, and F, B, Q are known before z is filtered. So given a
-    the Kalman filter, smoother and sampler are exact, and log p(a) is the filter's likelihood. The price: z alone is no state, the memory of past a
-    belongs to it (see `predict`). There is no hidden weight on the reconstruction: weighing is the objective's work.
-    """
+    p(a, z) = Π p(a_t | z_t) p(z_t | z_{t-1}, u_{t-1}, a_{1:t-1}) is a valid generative model, and
+    F, B, Q are known before z is filtered. So given a the Kalman filter, smoother and sampler are
+    exact, and log p(a) is the filter's likelihood. The price: z alone is no state, the memory of
+    past a belongs to it (see `predict`). There is no hidden weight on the reconstruction: weighing
+    is the objective's work."""
 
     def __init__(self, config: KVAEConfig = KVAEConfig()):
         c = config
         super().__init__(c.x_dim, c.u_dim, c.z_dim)
         self.config = config
         q0 = [c.q0_seen] * c.a_dim + [c.q0_hidden] * (c.z_dim - c.a_dim)
-        self.transition = RecurrentTransition(c.z_dim, c.a_dim, c.u_dim, c.bases, c.mix_hidden, q0, c.memory, c.memory_gain)
-        self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.a_dim, c.var0, c.activation, network=c.network)
+        self.transition = RecurrentTransition(
+            c.z_dim, c.a_dim, c.u_dim, c.bases, c.mix_hidden, q0, c.memory, c.memory_gain
+        )
+        self.encoder = GaussianEncoder(
+            c.x_dim, c.hidden, c.a_dim, c.var0, c.activation, network=c.network
+        )
         self.decoder = frame_decoder(c.network, c.a_dim, c.hidden, c.x_dim)
         self.log_r = nn.Parameter(torch.full((c.a_dim,), c.r0).log())
         self.register_buffer("H", torch.eye(c.a_dim, c.z_dim))
@@ -91,16 +77,28 @@ class KVAE(SequentialModel):
         return self.log_r.exp() + 1e-6
 
     def _model(self, a: Tensor, u: Tensor) -> tuple[Tensor, ...]:
-        """F [B, T-1, n, n], b [B, T-1, n], Q [B, T-1, n, n] of a [B, T, A] and u [B, T, U], in one pass of the LSTM."""
-        return tuple(v.transpose(0, 1) for v in self.transition(a[:, :-1].transpose(0, 1), u[:, :-1].transpose(0, 1))[0])
-
-    def filter(self, a: Tensor, u: Tensor, validate: bool = False, mask: Tensor | None = None) -> kalman.Filtered:
-        """Kalman filter over a [B, T, A] and u [B, T, U]; with a mask [B, T] (True = observed), missing a are imputed for the LSTM.
-
-        In the place of a missing a_t the LSTM sees the prediction H E[z_t | a observed before t], step by step inside the filter (Fraccaro et al.
-        2017, "Missing data imputation"); given the weights that result, the filter is exact.
+        """F [B, T-1, n, n], b [B, T-1, n], Q [B, T-1, n, n] of a [B, T, A] and u [B, T, U], in one
+        pass of the LSTM.
         """
-        m1, P1, R = a.new_zeros(self.z_dim), torch.eye(self.z_dim, dtype=a.dtype, device=a.device), torch.diag_embed(self.r)
+        return tuple(
+            v.transpose(0, 1)
+            for v in self.transition(a[:, :-1].transpose(0, 1), u[:, :-1].transpose(0, 1))[0]
+        )
+
+    def filter(
+        self, a: Tensor, u: Tensor, validate: bool = False, mask: Tensor | None = None
+    ) -> kalman.Filtered:
+        """Kalman filter over a [B, T, A] and u [B, T, U]; with a mask [B, T] (True = observed),
+        missing a are imputed for the LSTM.
+
+        In the place of a missing a_t the LSTM sees the prediction H E[z_t | a observed before t],
+        step by step inside the filter (Fraccaro et al. 2017, "Missing data imputation"); given the
+        weights that result, the filter is exact."""
+        m1, P1, R = (
+            a.new_zeros(self.z_dim),
+            torch.eye(self.z_dim, dtype=a.dtype, device=a.device),
+            torch.diag_embed(self.r),
+        )
         if mask is None:
             return kalman.kalman_filter(a, *self._model(a, u), self.H, R, m1, P1, validate=validate)
         memory = None
@@ -109,23 +107,44 @@ class KVAE(SequentialModel):
             """F, b, Q of t -> t+1, from the LSTM that has now seen a_t, or what stands for it."""
             nonlocal memory  # the filter calls this once for each t, in order
             a_t, u_t, seen = inputs
-            a_t = torch.where(seen.unsqueeze(-1), a_t, mean @ self.H.t())  # where nothing was seen, the filtered mean is the predicted one
+            a_t = torch.where(
+                seen.unsqueeze(-1), a_t, mean @ self.H.t()
+            )  # where nothing was seen, the filtered mean is the predicted one
             model, memory = self.transition(a_t[None], u_t[None], memory)
             return tuple(v[0] for v in model)
 
-        return kalman.extended_kalman_filter(a, list(zip(*(v.unbind(1) for v in (a, u, mask)))), linearise, self.H, R, m1, P1, mask, validate)
+        return kalman.extended_kalman_filter(
+            a,
+            list(zip(*(v.unbind(1) for v in (a, u, mask)))),
+            linearise,
+            self.H,
+            R,
+            m1,
+            P1,
+            mask,
+            validate,
+        )
 
-    infer, decode = EKVAE.infer, EKVAE.decode  # the smoother that follows the filter, and H z through the decoder
+    infer, decode = (
+        EKVAE.infer,
+        EKVAE.decode,
+    )  # the smoother that follows the filter, and H z through the decoder
 
-    def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True) -> Terms:
-        """Squared error at a ~ q(a | x); rate = log q(a|x) + log q(z|a) - log p(a|z) - log p(z|a) with z from the exact q(z|a) = p(z|a).
+    def terms(
+        self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True
+    ) -> Terms:
+        """Squared error at a ~ q(a | x); rate = log q(a|x) + log q(z|a) - log p(a|z) - log p(z|a)
+        with z from the exact q(z|a) = p(z|a).
 
         The last three add up to -log p(a) for *every* z, and so do their gradients: no z is drawn.
         """
         self.check(x, u)
         mean, var = self.encoder(x)
         a = mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator)
-        return Terms(((x - self.decoder(a)) ** 2).sum((1, 2)), log_normal(a, mean, var).sum(-1) - self.filter(a, u).log_likelihood)
+        return Terms(
+            ((x - self.decoder(a)) ** 2).sum((1, 2)),
+            log_normal(a, mean, var).sum(-1) - self.filter(a, u).log_likelihood,
+        )
 
     def log_prior(self, z: Tensor, u: Tensor, a: Tensor) -> Tensor:
         """Σ log p(z_t | z_{t-1}, u_{t-1}, a_{1:t-1}) [B] in nats, all steps at once."""
@@ -134,16 +153,27 @@ class KVAE(SequentialModel):
         first = log_normal(z[:, 0], torch.zeros_like(z[:, 0]), torch.ones_like(z[:, 0]))
         return first + log_normal(z[:, 1:], mean, Q.diagonal(dim1=-2, dim2=-1)).sum(-1)
 
-    def predict(self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """Open loop, as in the base class; the LSTM starts at its start and is fed a_t = H z_t of the path (with `sample`, a draw from p(a_t | z_t)).
+    def predict(
+        self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Open loop, as in the base class; the LSTM starts at its start and is fed a_t = H z_t of
+        the path (with `sample`, a draw from p(a_t | z_t)).
 
-        A forecast after k frames starts without their memory: the interface hands on z alone, and the weights are a function of the past.
-        """
+        A forecast after k frames starts without their memory: the interface hands on z alone, and
+        the weights are a function of the past."""
         self.check_start(z1, u)
         path, memory, A = [z1], None, len(self.H)
         for u_t in u[:, :-1].unbind(1):
-            noise = self.noise(z1, len(z1), A + self.z_dim, generator=generator) if sample else z1.new_zeros(len(z1), A + self.z_dim)
+            noise = (
+                self.noise(z1, len(z1), A + self.z_dim, generator=generator)
+                if sample
+                else z1.new_zeros(len(z1), A + self.z_dim)
+            )
             a = path[-1] @ self.H.t() + self.r.sqrt() * noise[:, :A]
             (F, b, Q), memory = self.transition(a[None], u_t[None], memory)
-            path.append((F[0] @ path[-1].unsqueeze(-1)).squeeze(-1) + b[0] + Q[0].diagonal(dim1=-2, dim2=-1).sqrt() * noise[:, A:])
+            path.append(
+                (F[0] @ path[-1].unsqueeze(-1)).squeeze(-1)
+                + b[0]
+                + Q[0].diagonal(dim1=-2, dim2=-1).sqrt() * noise[:, A:]
+            )
         return torch.stack(path, 1)

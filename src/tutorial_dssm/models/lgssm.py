@@ -1,4 +1,7 @@
-"""The linear-Gaussian state-space model: exact likelihood, exact posterior. `tutorial_dssm.em` learns it by EM or by gradient."""
+"""The linear-Gaussian state-space model: exact likelihood, exact posterior.
+
+`tutorial_dssm.em` learns it by EM or by gradient.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .. import kalman
-from .base import Posterior, SequentialModel, Terms, log_normal
+from ..probability import kalman
+from ..probability.gaussian import log_normal
+from .base import Posterior, SequentialModel, Terms
 
 
 @dataclass(frozen=True)
@@ -19,26 +23,34 @@ class LGSSMConfig:
     z_dim: int = 3  # state z_t
     f0: float = 0.95  # F starts as f0 I: slow
     q0: float = 0.1  # Q starts as q0 I
-    r0: float = 0.1  # R starts as r0 I; after `initialise`, the least share of noise in a coordinate's variance
-    floor: float = 1e-6  # least variance in R that an M-step gives: a coordinate that never changes would get 0
+    # R starts as r0 I; after `initialise`, the least share of noise in a coordinate's variance
+    r0: float = 0.1
+    # least variance in R that an M-step gives: a coordinate that never changes would get 0
+    floor: float = 1e-6
 
 
 def covariance(log_var: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
-    """(V, L) with V = L diag(exp log_var) L' [n, n] and L = I + the strict lower triangle of `lower`: positive definite whatever the parameters."""
+    """(V, L) with V = L diag(exp log_var) L' [n, n] and L = I + the strict lower triangle of
+    `lower`: positive definite whatever the parameters.
+    """
     L = torch.eye(len(log_var), dtype=lower.dtype, device=lower.device) + torch.tril(lower, -1)
     return (L * log_var.exp()) @ L.mT, L
 
 
 def log_normal_full(e: Tensor, log_var: Tensor, lower: Tensor) -> Tensor:
     """log N(e; 0, V) [...] in nats, V as in `covariance`; e [..., n]."""
-    white = torch.linalg.solve_triangular(covariance(log_var, lower)[1].mT, e, upper=True, left=False, unitriangular=True)  # L⁻¹ e, |L| = 1
+    white = torch.linalg.solve_triangular(
+        covariance(log_var, lower)[1].mT, e, upper=True, left=False, unitriangular=True
+    )  # L⁻¹ e, |L| = 1
     return log_normal(white, torch.zeros_like(white), log_var.exp())
 
 
 class LGSSM(SequentialModel):
-    """z_1 ~ N(m1, P1), z_{t+1} = F z_t + B u_t + b + N(0, Q), x_t = C z_t + d + N(0, R); Q and P1 are full, R is diagonal.
+    """z_1 ~ N(m1, P1), z_{t+1} = F z_t + B u_t + b + N(0, Q), x_t = C z_t + d + N(0, R); Q and P1
+    are full, R is diagonal.
 
-    Kalman (1960); Shumway & Stoffer (1982). The states are known up to a change of basis only: compare likelihoods and predictions, not F or z.
+    Kalman (1960); Shumway & Stoffer (1982). The states are known up to a change of basis only:
+    compare likelihoods and predictions, not F or z.
 
     Equations: em-model
     """
@@ -46,21 +58,38 @@ class LGSSM(SequentialModel):
     def __init__(self, config: LGSSMConfig = LGSSMConfig()):
         super().__init__(config.x_dim, config.u_dim, config.z_dim)
         self.config, (n, X, U) = config, (config.z_dim, config.x_dim, config.u_dim)
-        self.F, self.B, self.b = nn.Parameter(config.f0 * torch.eye(n)), nn.Parameter(torch.zeros(n, U)), nn.Parameter(torch.zeros(n))
-        self.C, self.d, self.m1 = nn.Parameter(torch.randn(X, n) / n**0.5), nn.Parameter(torch.zeros(X)), nn.Parameter(torch.zeros(n))
-        self.log_q, self.lower_q = nn.Parameter(torch.full((n,), config.q0).log()), nn.Parameter(torch.zeros(n, n))
+        self.F, self.B, self.b = (
+            nn.Parameter(config.f0 * torch.eye(n)),
+            nn.Parameter(torch.zeros(n, U)),
+            nn.Parameter(torch.zeros(n)),
+        )
+        self.C, self.d, self.m1 = (
+            nn.Parameter(torch.randn(X, n) / n**0.5),
+            nn.Parameter(torch.zeros(X)),
+            nn.Parameter(torch.zeros(n)),
+        )
+        self.log_q, self.lower_q = (
+            nn.Parameter(torch.full((n,), config.q0).log()),
+            nn.Parameter(torch.zeros(n, n)),
+        )
         self.log_p1, self.lower_p1 = nn.Parameter(torch.zeros(n)), nn.Parameter(torch.zeros(n, n))
         self.log_r = nn.Parameter(torch.full((X,), config.r0).log())
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Start C, d, R from frames x [N, T, X]: principal components, such that their coordinates have unit variance; other columns of C stay."""
+        """Start C, d, R from frames x [N, T, X]: principal components, such that their coordinates
+        have unit variance; other columns of C stay.
+        """
         frames = x.flatten(0, -2)
         cov, k = torch.cov(frames.t()).reshape(self.x_dim, self.x_dim), min(self.z_dim, self.x_dim)
         values, vectors = torch.linalg.eigh(cov)  # ascending
         self.C[:, :k] = vectors[:, -k:] * values[-k:].clamp(min=0).sqrt()
         var = cov.diagonal()
-        self.log_r.copy_(torch.maximum(var - (self.C[:, :k] ** 2).sum(1), self.config.r0 * var).clamp(min=self.config.floor).log())
+        self.log_r.copy_(
+            torch.maximum(var - (self.C[:, :k] ** 2).sum(1), self.config.r0 * var)
+            .clamp(min=self.config.floor)
+            .log()
+        )
         self.d.copy_(frames.mean(0))
 
     def transition(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,71 +98,127 @@ class LGSSM(SequentialModel):
         return mean, covariance(self.log_q, self.lower_q)[0].diagonal().expand_as(mean)
 
     def filter(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> kalman.Filtered:
-        """Kalman filter, with log p(x | u) [B] of what is observed; mask bool [B, T] or [B, T, X], True = observed (what is masked may be NaN).
+        """Kalman filter, with log p(x | u) [B] of what is observed; mask bool [B, T] or [B, T, X],
+        True = observed (what is masked may be NaN).
 
-        Where X > Z, whitened frames are first rotated, R^-½ C = O H with O orthonormal (QR): O'R^-½ (x - d) = H z + N(0, I) has Z entries and says
-        all about z; the rest is noise. Not where single entries are missing: there the time grows with X³. Gradients want C of full rank.
-        """
+        Where X > Z, whitened frames are first rotated, R^-½ C = O H with O orthonormal (QR): O'R^-½
+        (x - d) = H z + N(0, I) has Z entries and says all about z; the rest is noise. Not where
+        single entries are missing: there the time grows with X³. Gradients want C of full rank."""
         x = self.observed(x, u, mask)
         scale, R = (0.5 * self.log_r).exp(), torch.diag_embed(torch.ones_like(self.log_r))
-        y, H, constant = (x - self.d) / scale, self.C / scale.unsqueeze(-1), -0.5 * self.log_r.expand_as(x)  # of log p(x_t | z_t), per entry
-        seen = torch.ones_like(x[..., :1]) if mask is None else mask.to(x.dtype).reshape(*x.shape[:2], -1)
+        y, H, constant = (
+            (x - self.d) / scale,
+            self.C / scale.unsqueeze(-1),
+            -0.5 * self.log_r.expand_as(x),
+        )  # of log p(x_t | z_t), per entry
+        seen = (
+            torch.ones_like(x[..., :1])
+            if mask is None
+            else mask.to(x.dtype).reshape(*x.shape[:2], -1)
+        )
         if seen.shape[-1] == 1 and self.x_dim > self.z_dim:
             O, H = torch.linalg.qr(H)
             a = y @ O
             missed = 0.5 * (self.x_dim - self.z_dim) * math.log(2 * math.pi) / self.x_dim
-            y, R, constant = a, R[: self.z_dim, : self.z_dim], constant - 0.5 * (y - a @ O.t()) ** 2 - missed
+            y, R, constant = (
+                a,
+                R[: self.z_dim, : self.z_dim],
+                constant - 0.5 * (y - a @ O.t()) ** 2 - missed,
+            )
         P1, Q = covariance(self.log_p1, self.lower_p1)[0], covariance(self.log_q, self.lower_q)[0]
-        filtered = kalman.kalman_filter(y, self.F, u[:, :-1] @ self.B.t() + self.b, Q, H, R, self.m1, P1, mask, validate=x.device.type == "cpu")
-        return filtered._replace(log_likelihood=filtered.log_likelihood + (constant * seen).sum((1, 2)))
+        filtered = kalman.kalman_filter(
+            y,
+            self.F,
+            u[:, :-1] @ self.B.t() + self.b,
+            Q,
+            H,
+            R,
+            self.m1,
+            P1,
+            mask,
+            validate=x.device.type == "cpu",
+        )
+        return filtered._replace(
+            log_likelihood=filtered.log_likelihood + (constant * seen).sum((1, 2))
+        )
 
     def observed(self, x: Tensor, u: Tensor, mask: Tensor | None) -> Tensor:
         """x with 0 where it is masked, after the checks at the door."""
         if mask is not None and x.ndim == 3:
             if mask.dtype != torch.bool or mask.shape not in (x.shape[:2], x.shape):
-                raise ValueError(f"mask must be bool, {list(x.shape[:2])} or {list(x.shape)}, got {mask.dtype} {list(mask.shape)}")
+                raise ValueError(
+                    f"mask must be bool, {list(x.shape[:2])} or {list(x.shape)}, got {mask.dtype} {list(mask.shape)}"
+                )
             x = torch.where(mask if mask.ndim == 3 else mask.unsqueeze(-1), x, torch.zeros_like(x))
         self.check(x, u)
         return x
 
     def log_likelihood(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p(x | u) [B], exact, nats per sequence; x [B, T, X], u [B, T, U], mask as in `filter`.
+        """log p(x | u) [B], exact, nats per sequence; x [B, T, X], u [B, T, U], mask as in
+        `filter`.
 
         Equations: em-evidence
         """
         return self.filter(x, u, mask).log_likelihood
 
-    def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, mask: Tensor | None = None) -> Posterior:
+    def infer(
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Posterior:
         """Exact smoothed means and variances, and a draw from the exact joint posterior.
 
         Equations: em-estep
         """
         filtered = self.filter(x, u, mask)
         smoothed = kalman.smooth(filtered, validate=False)
-        draw = kalman.sample_joint(filtered, self.noise(x, *smoothed.mean.shape, generator=generator), validate=False)
+        draw = kalman.sample_joint(
+            filtered, self.noise(x, *smoothed.mean.shape, generator=generator), validate=False
+        )
         return Posterior(smoothed.mean, draw.z, smoothed.cov.diagonal(dim1=-2, dim2=-1))
 
-    def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True) -> Terms:
-        """At a draw of z_{1:T} from the joint posterior under the model's own R; rate = log q(z|x) - log p(z).
+    def terms(
+        self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True
+    ) -> Terms:
+        """At a draw of z_{1:T} from the joint posterior under the model's own R; rate = log q(z|x)
+        - log p(z).
 
-        log N(x; C z + d, R) - rate is log p(x | u) for every draw. At another noise, as an objective may choose, it is a lower bound.
-        """
+        log N(x; C z + d, R) - rate is log p(x | u) for every draw. At another noise, as an
+        objective may choose, it is a lower bound."""
         filtered = self.filter(x, u)
-        draw = kalman.sample_joint(filtered, self.noise(x, *x.shape[:2], self.z_dim, generator=generator), validate=False)
-        return Terms(((x - self.decode(draw.z)) ** 2).sum((1, 2)), draw.log_density - self.log_prior(draw.z, u))
+        draw = kalman.sample_joint(
+            filtered, self.noise(x, *x.shape[:2], self.z_dim, generator=generator), validate=False
+        )
+        return Terms(
+            ((x - self.decode(draw.z)) ** 2).sum((1, 2)),
+            draw.log_density - self.log_prior(draw.z, u),
+        )
 
     def log_prior(self, z: Tensor, u: Tensor) -> Tensor:
         """log p(z_{1:T} | u) [B] in nats."""
         e = z[:, 1:] - self.transition(z[:, :-1], u[:, :-1])[0]
-        return log_normal_full(z[:, 0] - self.m1, self.log_p1, self.lower_p1) + log_normal_full(e, self.log_q, self.lower_q).sum(-1)
+        return log_normal_full(z[:, 0] - self.m1, self.log_p1, self.lower_p1) + log_normal_full(
+            e, self.log_q, self.lower_q
+        ).sum(-1)
 
-    def predict(self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """See `SequentialModel`. The model is linear: a sample is the path of means plus what the noise, which Q correlates, adds up to."""
+    def predict(
+        self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """See `SequentialModel`.
+
+        The model is linear: a sample is the path of means plus what the noise, which Q correlates,
+        adds up to.
+        """
         path = super().predict(z1, u)
         if not sample:
             return path
         L = covariance(self.log_q, self.lower_q)[1] * (0.5 * self.log_q).exp()
-        shocks, deviation = self.noise(path, *path[:, 1:].shape, generator=generator) @ L.t(), [torch.zeros_like(z1)]
+        shocks, deviation = (
+            self.noise(path, *path[:, 1:].shape, generator=generator) @ L.t(),
+            [torch.zeros_like(z1)],
+        )
         for shock in shocks.unbind(1):
             deviation.append(deviation[-1] @ self.F.t() + shock)
         return path + torch.stack(deviation, 1)

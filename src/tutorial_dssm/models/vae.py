@@ -1,20 +1,33 @@
-"""Variational autoencoder of single frames (Kingma & Welling 2014): every frame of a sequence is an observation of its own."""
+"""Variational autoencoder of single frames (Kingma & Welling 2014): every frame of a sequence is an
+observation of its own.
+"""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..networks import GaussianEncoder, mlp
-from .base import Model, Posterior, Terms, log_normal
+from ..networks.frames import GaussianEncoder
+from ..networks.layers import mlp
+from ..probability.gaussian import log_normal
+from .base import Model, Posterior, Terms
 
 
 class FrameModel(Model):
-    """A model without dynamics, behind the interface of the sequential ones: it ignores u, and treats every frame as independent of the others."""
+    """A model without dynamics, behind the interface of the sequential ones: it ignores u, and
+    treats every frame as independent of the others.
+    """
 
-    def predict(self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
-        """ValueError: nothing says how one frame leads to the next. A repeated z_1 would be a number, but not a prediction of this model."""
-        raise ValueError(f"{type(self).__name__} is a model of single frames: it has no dynamics and cannot predict")
+    def predict(
+        self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """ValueError: nothing says how one frame leads to the next.
+
+        A repeated z_1 would be a number, but not a prediction of this model.
+        """
+        raise ValueError(
+            f"{type(self).__name__} is a model of single frames: it has no dynamics and cannot predict"
+        )
 
 
 @dataclass(frozen=True)
@@ -30,10 +43,11 @@ class VAEConfig:
 
 
 class VAE(FrameModel):
-    """p(z_t) = N(0, I), p(x_t | z_t) by a decoder, q(z_t | x_t) diagonal; the T frames of a sequence are independent of each other.
+    """p(z_t) = N(0, I), p(x_t | z_t) by a decoder, q(z_t | x_t) diagonal; the T frames of a
+    sequence are independent of each other.
 
-    Its bound is one on the sum of log p(x_t): nats per sequence, like that of the sequential models, but of a model without time.
-    """
+    Its bound is one on the sum of log p(x_t): nats per sequence, like that of the sequential
+    models, but of a model without time."""
 
     def __init__(self, config: VAEConfig = VAEConfig()):
         c = config
@@ -46,22 +60,33 @@ class VAE(FrameModel):
         """Mean, one draw and variance of q(z_t | x_t) for every frame. x [B, T, X], u [B, T, U]."""
         self.check(x, u)
         mean, var = self.encoder(x)
-        return Posterior(mean, mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator), var)
+        return Posterior(
+            mean, mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator), var
+        )
 
-    def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True) -> Terms:
-        """Squared error at a draw of z; rate = log q(z | x) - log p(z) at the same draw, summed over the frames.
+    def terms(
+        self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True
+    ) -> Terms:
+        """Squared error at a draw of z; rate = log q(z | x) - log p(z) at the same draw, summed
+        over the frames.
 
-        That is the first of the two estimators of Kingma & Welling (2014, section 2.3). The second takes the KL divergence in closed form, which
-        a prior without a density in closed form (`vhp`) cannot; and only the first has no variance where the posterior is exact.
+        That is the first of the two estimators of Kingma & Welling (2014, section 2.3). The second
+        takes the KL divergence in closed form, which a prior without a density in closed form
+        (`vhp`) cannot; and only the first has no variance where the posterior is exact.
 
         Equations: vae-two-terms, vae-distortion
         """
         mean, z, var = self.infer(x, u, generator)
         squared_error = ((x - self.decode(z)) ** 2).sum((1, 2))
-        return Terms(squared_error, (log_normal(z, mean, var) - self.log_prior(z, generator)).sum(1))
+        return Terms(
+            squared_error, (log_normal(z, mean, var) - self.log_prior(z, generator)).sum(1)
+        )
 
     def log_prior(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """log p(z) of every frame, in nats; z [..., Z] -> [...]. Draws nothing here; a prior with latents of its own does."""
+        """log p(z) of every frame, in nats; z [..., Z] -> [...].
+
+        Draws nothing here; a prior with latents of its own does.
+        """
         return log_normal(z, torch.zeros_like(z), torch.ones_like(z))
 
     def decode(self, z: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
-"""Variational autoencoder of single frames with a learned, hierarchical prior (VHP: Klushyn et al. 2019)."""
+"""Variational autoencoder of single frames with a learned, hierarchical prior (VHP:
+
+Klushyn et al. 2019).
+"""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .hierarchical import HierarchicalPrior
+from ..networks.priors import HierarchicalPrior
 from .vae import VAE, VAEConfig
 
 
@@ -15,7 +18,9 @@ class VHPConfig(VAEConfig):
 
     zeta_dim: int = 2  # latent ζ of the prior
     prior_hidden: int = 64  # width of the two hidden layers of p(z | ζ) and of q(ζ | z)
-    prior_var0: float = 1.0  # their variances at the start: the prior starts out close to the VAE's N(0, I)
+    prior_var0: float = (
+        1.0  # their variances at the start: the prior starts out close to the VAE's N(0, I)
+    )
     samples: int = 1  # K, importance samples of ζ; 1 is the ELBO of a VAE of two levels
 
     def __post_init__(self):
@@ -24,19 +29,29 @@ class VHPConfig(VAEConfig):
 
 
 class VHP(VAE):
-    """A VAE with p(z) = ∫ p(z | ζ) p(ζ) dζ, p(ζ) = N(0, I): a continuous mixture of Gaussians instead of one.
+    """A VAE with p(z) = ∫ p(z | ζ) p(ζ) dζ, p(ζ) = N(0, I): a continuous mixture of Gaussians
+    instead of one.
 
-    N(0, I) has one mode and no hole, so it pulls the codes of a ring of frames into a disc. A learned prior may take their shape.
-    Its density has no closed form; a lower bound on log p(z) (`log_prior`) takes its place, which leaves -(D + R) a lower bound.
-    The paper trains it under a constraint on the reconstruction, with a multiplier that is damped towards 1 (REWO):
-    the objective `ConstrainedConfig(damping=True)`, no part of this model.
-    """
+    N(0, I) has one mode and no hole, so it pulls the codes of a ring of frames into a disc. A
+    learned prior may take their shape. Its density has no closed form; a lower bound on log p(z)
+    (`log_prior`) takes its place, which leaves -(D + R) a lower bound. The paper trains it under a
+    constraint on the reconstruction, with a multiplier that is damped towards 1 (REWO): the
+    objective `ConstrainedConfig(damping=True)`, no part of this model."""
 
     def __init__(self, config: VHPConfig = VHPConfig()):
         c = config
         super().__init__(config)
-        self.prior = HierarchicalPrior(c.z_dim, c.zeta_dim, c.prior_hidden, c.prior_var0, c.activation)
+        self.prior = HierarchicalPrior(
+            c.z_dim, c.zeta_dim, c.prior_hidden, c.prior_var0, c.activation
+        )
 
     def log_prior(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A lower bound on log p(z) in expectation, in nats, with K draws of ζ (`HierarchicalPrior`); z [..., Z] -> [...]."""
-        return self.prior(z, self.noise(z, *z.shape[:-1], self.config.samples, self.prior.zeta_dim, generator=generator))
+        """A lower bound on log p(z) in expectation, in nats, with K draws of ζ
+        (`HierarchicalPrior`); z [..., Z] -> [...].
+        """
+        return self.prior(
+            z,
+            self.noise(
+                z, *z.shape[:-1], self.config.samples, self.prior.zeta_dim, generator=generator
+            ),
+        )

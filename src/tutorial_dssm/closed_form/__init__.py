@@ -1,0 +1,1 @@
+"""Second floor: the referees, models whose answer is known."""

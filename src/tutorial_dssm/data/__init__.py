@@ -1,0 +1,1 @@
+"""Ground floor: sequences of frames, made or read."""

@@ -1,0 +1,1 @@
+"""Top floor: data in, matplotlib `Figure` out."""

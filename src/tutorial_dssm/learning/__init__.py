@@ -1,0 +1,1 @@
+"""Second floor: objectives, and the loop that trains."""

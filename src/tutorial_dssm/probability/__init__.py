@@ -1,0 +1,1 @@
+"""Ground floor: densities, filters, intervals. Nothing is learned here."""

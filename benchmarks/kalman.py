@@ -7,7 +7,8 @@ All peers that are installed run in turn on the same data in the same process, w
 one processor core; their smoothed means and covariances must agree before anything is timed. Ours
 also returns the likelihood, the predicted moments and the cross-covariances. The peers are
 given every advantage: statsmodels' objects are built beforehand, simdkalman returns states only,
-dynamax is compiled beforehand."""
+dynamax is compiled beforehand.
+"""
 
 import os
 from pathlib import Path
@@ -90,7 +91,8 @@ def statsmodels(model, a, shared):
 
 def simdkalman(model, a, shared):
     """`KalmanFilter.smooth` for a shared model. It takes the batch axis of a model per series for
-    the state (1.0.4): there, the same loop over the library's primitives."""
+    the state (1.0.4): there, the same loop over the library's primitives.
+    """
     import simdkalman
     from simdkalman.primitives import predict, priv_smooth, priv_update_with_nan_check
 

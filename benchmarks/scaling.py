@@ -5,7 +5,8 @@ EKVAE and DKS.
     also writes benchmarks/results/scaling.json and book/_static/scaling.png
 
 One size changes at a time, the others stay at T = 15, B = 100, nz = 3. Processor time on one
-thread, median over rounds."""
+thread, median over rounds.
+"""
 
 import io
 import json

@@ -20,7 +20,8 @@ def interleave(
     time it waits for its turn.
 
     In every round each one runs once, so that a burst of other load hits all of them alike. It
-    stops early after `at_most` seconds, but not before three rounds."""
+    stops early after `at_most` seconds, but not before three rounds.
+    """
     for run in candidates.values():
         for _ in range(warmup):
             run()

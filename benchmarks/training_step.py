@@ -10,7 +10,8 @@ dynamics cost. "ekvae compiled" is EKVAE with its filter step compiled (the firs
 more; without a compiler the row is that of the uncompiled step, after a warning). "small mixture"
 has a transition that mixes 16 base matrices by a network of width 64, half of the book's in both.
 The memory is the largest resident size of `python -m tutorial_dssm train ekvae-constrained`, with a
-few steps only."""
+few steps only.
+"""
 
 import os
 import resource

@@ -3,7 +3,8 @@ batching, float64 numpy.
 
 A linear-Gaussian state-space model is one big Gaussian over all states and all observations. Here
 it is written down as such (a matrix of size T·n), and every question about it is answered by plain
-conditioning."""
+conditioning.
+"""
 
 from typing import NamedTuple
 

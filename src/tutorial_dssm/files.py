@@ -92,7 +92,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """Tensors (on the CPU) and config of a file of `write_tensors`.
 
     Raises ValueError when the file is missing, damaged, not written by this package or by another
-    major.minor version of it."""
+    major.minor version of it.
+    """
     if not Path(path).is_file():
         raise ValueError(f"no such file: {path}")
     try:

@@ -39,7 +39,8 @@ def conditional(model, x, u, noise):
     that draw; [B, T, Z] each.
 
     For the variational Bayes models by way of w_t, with f and q from the transition at the finished
-    draw."""
+    draw.
+    """
     with torch.no_grad():
         if isinstance(model, DKF):
             return model._posterior(x, u, noise)

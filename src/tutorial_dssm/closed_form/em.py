@@ -2,7 +2,8 @@
 
 Both start with what the smoother knows. EM puts its moments into the log joint density and jumps to
 the maximum; the gradient of the log-likelihood is the gradient of that same expectation (Fisher's
-identity), and a gradient method takes a step along it."""
+identity), and a gradient method takes a step along it.
+"""
 
 import torch
 from torch import Tensor

@@ -2,7 +2,8 @@
 
 `em.em_step` takes the exact posterior. Here the E-step's posterior may be another one, with
 `em.m_step` after it: the best that is independent over time (`mean_field`), or what you like, as
-`kalman.Smoothed` moments. Shapes are batch-first; information in nats."""
+`kalman.Smoothed` moments. Shapes are batch-first; information in nats.
+"""
 
 import math
 from collections.abc import Callable

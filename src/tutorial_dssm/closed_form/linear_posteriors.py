@@ -5,7 +5,8 @@ The model is `em_parts.Matrices`. Its states and observations, stacked over time
 (`joint`), which knows nothing of filters or networks. A `Chain` is a posterior q(z_{1:T} | x_{1:T})
 = Π_t N(z_t | A_t z_{t-1} + K_t x + c_t, S_t): what an ancestral pass draws from. All is in closed
 form; information in nats per sequence. No batch of models: one model, one sequence of controls,
-many sequences x."""
+many sequences x.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -153,7 +154,8 @@ def price(j: Joint, last: Sequence[int]) -> Tensor:
     step: [T] nats.
 
     ½ tr(S_t⁻¹ K_t V_t K_t'): K_t the weights of x_{t:T} in the exact factor, V_t their covariance
-    given x_{1:last}."""
+    given x_{1:last}.
+    """
     exact, nats = conditionals(j, lambda t: range(t, j.T + 1)), []
     for t, k in enumerate(last, 1):
         K, V = exact.K[t - 1][:, (t - 1) * j.X :], _guess(j, t, k)[1]
@@ -222,7 +224,8 @@ def sequential_terms(
     T, X], u [T, U].
 
     The expectations are over the marginals of q. With `nested` False the state before is put at its
-    mean, not averaged over: a mistake, for show."""
+    mean, not averaged over: a mistake, for show.
+    """
     normal, mean, V, rows = gaussian.Gaussian, None, torch.zeros_like(m.Q), []
     news, R = (x.flatten(1) @ chain.K.mT).movedim(1, 0) + chain.c, torch.diag(m.r)
     for t in range(x.shape[1]):

@@ -2,7 +2,8 @@
 objectives.
 
 Everything here depends on the data only through their covariance, so it holds for centred pendulum
-frames as well as for Gaussian noise."""
+frames as well as for Gaussian noise.
+"""
 
 from typing import NamedTuple
 

@@ -3,7 +3,8 @@ two estimators of its gradient.
 
 The model is z ~ N(0, I), x = W z + μ + N(0, σ² I), probabilistic principal component analysis
 (Tipping & Bishop 1999). Its evidence, posterior, bound and maximum-likelihood solution are closed
-forms. `linear_vae` has what depends on the data's covariance alone. Information in nats."""
+forms. `linear_vae` has what depends on the data's covariance alone. Information in nats.
+"""
 
 import math
 from typing import NamedTuple
@@ -137,7 +138,8 @@ def as_vae(model: LinearGaussian, V: Tensor, var: Tensor) -> VAE:
     V [k, n], var [k].
 
     A referee: everything said of this VAE can be held against a closed form. Its frames are [B, T,
-    n], its (ignored) controls [B, T, 1]."""
+    n], its (ignored) controls [B, T, 1].
+    """
     n, k = model.W.shape
     vae = VAE(VAEConfig(x_dim=n, z_dim=k, hidden=1))
     vae.encoder, vae.decoder = (

@@ -181,7 +181,8 @@ def _frame(env, phi: float, size: int = IMAGE_SIZE) -> np.ndarray:
 
     Two traps: the environment draws the last torque as an arrow into the image (the pixels would
     tell u), so `last_u` is cleared; and its full frame shrinks the rod to a blob, so the frame is
-    cropped to the rod's reach before each block of 17×17 (or 4×4) pixels is averaged."""
+    cropped to the rod's reach before each block of 17×17 (or 4×4) pixels is averaged.
+    """
     env.state, env.last_u = np.array([phi, 0.0]), None
     block = CROP // size
     crop = slice((WINDOW - block * size) // 2, (WINDOW + block * size) // 2)
@@ -197,7 +198,8 @@ def _cached_frames(
     kept there.
 
     The file's name is a hash of everything the frames depend on, so a change of any setting can
-    never meet an old file."""
+    never meet an old file.
+    """
     key = hashlib.sha256(
         f"{CACHE_FORMAT}, {versions}, {list(phi.shape)}".encode() + phi.numpy().tobytes()
     ).hexdigest()[:32]

@@ -71,7 +71,8 @@ def integrate(
     constant torque.
 
     state [..., 2], torque [...] -> [steps + 1, ..., 2]. Raises ValueError for an unknown method,
-    seconds <= 0 or steps < 1."""
+    seconds <= 0 or steps < 1.
+    """
     if method not in METHODS:
         near = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)[0]
         raise ValueError(

@@ -2,7 +2,8 @@
 
 The state is (φ, φ̇): angle in radians with φ = 0 **upright**, counter-clockwise positive, and
 angular velocity in rad/s. The control u_t is a torque in N·m, held constant between t and t+1, so
-it acts on the step from state t to state t+1."""
+it acts on the step from state t to state t+1.
+"""
 
 from dataclasses import dataclass
 

@@ -39,7 +39,8 @@ def ancestral_pass(
     """Walk through the posterior of a DKF, DKS, DVBF or its smoother; x [B, T, X], u [B, T, U].
 
     The draw is that of `model.terms` with the same generator; without `sample`, each step is
-    conditioned on the mean before it. ValueError for malformed data or a model of another kind."""
+    conditioned on the mean before it. ValueError for malformed data or a model of another kind.
+    """
     if not isinstance(model, (DKS, DVB)):
         raise ValueError(f"the model must be a DKF, DKS, DVBF or DVBS, got {type(model).__name__}")
     model.check(x, u)

@@ -64,7 +64,8 @@ def sampled_rollouts(
     [S, N, T - frames + 1, Z], the state at the last frame seen included.
 
     Each path starts at its own posterior draw given x_{1:frames} and draws every transition: the
-    predictive distribution. ValueError unless 1 <= frames <= T and draws >= 1."""
+    predictive distribution. ValueError unless 1 <= frames <= T and draws >= 1.
+    """
     N, T = data.x.shape[:2]
     if not (1 <= frames <= T and draws >= 1):
         raise ValueError(
@@ -85,7 +86,8 @@ def central_interval(samples: np.ndarray, levels) -> tuple[np.ndarray, np.ndarra
     the central interval of each level begins and ends.
 
     Quantile k/(S + 1) is the k-th smallest of S draws: of one more draw, that share lies below it
-    in the mean, whatever the distribution."""
+    in the mean, whatever the distribution.
+    """
     centre = np.arctan2(np.sin(samples).mean(0), np.cos(samples).mean(0))
     tail = (1 - np.asarray(levels, float)) / 2
     return centre, np.quantile(

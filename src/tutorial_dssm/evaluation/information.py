@@ -17,7 +17,8 @@ def log_aggregate(z: Tensor, mean: Tensor, var: Tensor, chunk: int = 500) -> Ten
     N data; z [M, Z], mean, var [N, Z] -> [M].
 
     `chunk` rows of z are taken at a time: memory is that of chunk·N numbers. ValueError for other
-    shapes."""
+    shapes.
+    """
     if z.ndim != 2 or mean.ndim != 2 or mean.shape != var.shape or z.shape[1] != mean.shape[1]:
         raise ValueError(
             f"z must be [M, Z], mean and var [N, Z], got {list(z.shape)}, {list(mean.shape)}, {list(var.shape)}"
@@ -55,7 +56,8 @@ def split_rate(
     The data are the N frames and nothing else, so the information is at most log N. Where log p(z)
     is itself a lower bound (`models.vhp`), it is the mean of `prior_draws` evaluations; rate and
     mismatch are then upper bounds. Alemi et al. (2018, section 2), Hoffman & Johnson (2016).
-    ValueError unless x is [N, X]."""
+    ValueError unless x is [N, X].
+    """
     if x.ndim != 2:
         raise ValueError(f"x must be [N, X], got {list(x.shape)}")
     posterior = model.infer(x[:, None], x.new_zeros(len(x), 1, model.u_dim), generator)

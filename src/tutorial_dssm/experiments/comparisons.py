@@ -84,7 +84,8 @@ def compare(
 
     `log` compares natural logarithms (for errors, which span orders of magnitude: the exponential
     of a difference is a ratio). The interval is mean ± t sd/√n with t of n - 1 degrees of freedom.
-    ValueError when no seed has finite numbers in both."""
+    ValueError when no seed has finite numbers in both.
+    """
     from scipy.special import stdtrit
 
     a, b = (_values(rows, run, key) for run in (first, second))
@@ -110,7 +111,8 @@ def kalman_posterior(
     """Does the Kalman posterior win? The EKVAE minus the DKS under one objective.
 
     "At equal rate" is a condition, not something this subtracts: look at the same comparison with
-    key "rate" beside it."""
+    key "rate" beside it.
+    """
     return compare(rows, f"ekvae-{objective}", f"dks-{objective}", key, log)
 
 
@@ -151,7 +153,8 @@ def comparison_table(
     sign of each seed's. Markdown.
 
     First balancing, model by model, then the Kalman posterior against two network posteriors,
-    objective by objective."""
+    objective by objective.
+    """
     names = tables.run_names(rows)
     models, objectives = (
         (list(dict.fromkeys(part)) for part in zip(*(split(name) for name in names)))

@@ -66,7 +66,8 @@ def training_memory(experiment: Experiment) -> Memory:
 
     Left out: what PyTorch, CUDA and its libraries take for themselves (contexts, workspaces of
     convolutions, unused parts of cached blocks), and, before the first step, a second copy of the
-    training frames on the device, from which the model is initialised."""
+    training frames on the device, from which the model is initialised.
+    """
     _, preset = source_and_preset(experiment.data)
     usual = inspect.signature(pendulum.make_splits).parameters
     n, n_test, T = (

@@ -199,7 +199,8 @@ def get(
     (for a GPU).
 
     ValueError for an unknown name (with the nearest), a model without a full preset, steps < 1 or a
-    seed outside 0 … 2⁶³ - 1."""
+    seed outside 0 … 2⁶³ - 1.
+    """
     check("run", name, EXPERIMENTS)
     check("data set", data, DATA)
     check("preset", preset, PRESETS)
@@ -314,7 +315,8 @@ def run(
     Errors as `training.train`.
 
     `compiled` compiles the filter step of an EKVAE (`kalman.compiled_filter_step`); ValueError for
-    a model that has none."""
+    a model that has none.
+    """
     where = choose_device(device)
     model, objective = build(experiment)
     if compiled:

@@ -20,7 +20,8 @@ def load_search() -> list[dict]:
     Keys: source ("prototype", "search", "after the freeze" or "third"), model, settings (text),
     seed, steps, and on validation sequences r2_sin, r2_cos, r2_velocity, r2_velocity_knn and
     mse_open_loop (the last two may be null). Trials that looked hopeless were stopped early:
-    `steps` says where."""
+    `steps` says where.
+    """
     return files.read_json(SEARCH)
 
 

@@ -154,7 +154,8 @@ def run_one(experiment: Experiment, folder: Path) -> dict:
 
     A run whose numbers break down has a row too: `nan` true, `error` the reason, no numbers. It is
     not tried again, since it would go the same way. ValueError when the folder holds another run;
-    errors of `experiments.run` and `experiments.evaluate` other than `BROKEN`."""
+    errors of `experiments.run` and `experiments.evaluate` other than `BROKEN`.
+    """
     folder, config = Path(folder), config_hash(experiment)
     files.remove_parts(folder / ROW)
     if (folder / ROW).exists():

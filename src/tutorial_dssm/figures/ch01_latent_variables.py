@@ -2,7 +2,8 @@
 
 Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart. Angles
 are in rad, information in nats. No function shows or saves anything, or touches matplotlib's global
-state."""
+state.
+"""
 
 from collections.abc import Mapping, Sequence
 

@@ -2,7 +2,8 @@
 
 Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart.
 Information is in nats per frame. No function shows, saves or trains anything, and none touches
-matplotlib's global state."""
+matplotlib's global state.
+"""
 
 from collections.abc import Mapping, Sequence
 

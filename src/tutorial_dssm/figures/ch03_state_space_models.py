@@ -2,7 +2,8 @@
 
 Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart. Angles
 are in rad, angular velocities in rad/s, torques in N·m, times in s, energies in J. No function
-shows or saves anything, or touches matplotlib's global state."""
+shows or saves anything, or touches matplotlib's global state.
+"""
 
 from collections.abc import Mapping
 
@@ -155,7 +156,8 @@ def falling_apart(states, frames, dt: float, shown: int = 1) -> FuncAnimation:
     and the average of their frames.
 
     states [N, T, 2], frames [N, T, S²]; dt in s; the pendulum with index `shown` is marked and its
-    own frame shown."""
+    own frame shown.
+    """
     states, images = as_array(states), as_images(frames)
     angle = np.remainder(states[..., 0] + np.pi, 2 * np.pi) - np.pi
     limit = 1.05 * np.abs(states[..., 1]).max()

@@ -2,7 +2,8 @@
 
 Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart. Angles
 are in rad, angular velocities in rad/s, times in s, information in nats. No function shows or saves
-anything, or touches matplotlib's global state."""
+anything, or touches matplotlib's global state.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -43,7 +44,8 @@ def state_panels(
 
     time [T]; truth [T, 2]; measured [T] angles; estimates {name: (mean [T, 2], sd [T, 2])};
     observed bool [T], False where a measurement is missing; `differences` adds finite differences
-    of the measurements to the velocity panel."""
+    of the measurements to the velocity panel.
+    """
     time, truth, measured = (np.asarray(v) for v in (time, truth, measured))
     observed = np.ones(len(time), bool) if observed is None else np.asarray(observed)
     figure, axes = plain_axes(2, 1, 7, 5.4, sharex=True)

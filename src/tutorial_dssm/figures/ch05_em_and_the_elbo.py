@@ -1,7 +1,8 @@
 """The figures of the chapter on EM: data in, matplotlib `Figure` out.
 
 Colours are those of Okabe & Ito (2008). Information is in nats per sequence. No function trains,
-shows or saves anything, and none touches matplotlib's global state."""
+shows or saves anything, and none touches matplotlib's global state.
+"""
 
 from collections.abc import Mapping, Sequence
 

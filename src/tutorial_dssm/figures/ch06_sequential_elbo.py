@@ -1,7 +1,8 @@
 """The figures of the chapter on the sequential ELBO: data in, matplotlib `Figure` out.
 
 Colours are those of Okabe & Ito (2008). Times are in s, information in nats. No function trains,
-shows or saves anything, or touches matplotlib's global state."""
+shows or saves anything, or touches matplotlib's global state.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -124,7 +125,8 @@ def ancestral_walk(cloud, angle, z, q, p, observed, decoded, kl, dt: float = 0.1
 
     cloud [M, 2] posterior means of many films with their true angle [M] as colour; z [T, 2] the
     draw; q, p: (mean, var) [T, 2] each; observed, decoded [T, S²]; kl [T] in nats. Ellipses are ± 2
-    standard deviations. For `figures.player`."""
+    standard deviations. For `figures.player`.
+    """
     cloud, angle, z, kl = (as_array(v) for v in (cloud, angle, z, kl))
     (q_mean, q_var), (p_mean, p_var) = ([as_array(v) for v in pair] for pair in (q, p))
     observed, decoded, T = as_images(observed), as_images(decoded), len(z)

@@ -3,7 +3,8 @@
 
 Colours are those of Okabe & Ito (2008), with a marker or line style each. Times are in s,
 information in nats per sequence, errors squared and per pixel. No function shows or saves anything,
-or touches matplotlib's global state."""
+or touches matplotlib's global state.
+"""
 
 from collections.abc import Mapping, Sequence
 

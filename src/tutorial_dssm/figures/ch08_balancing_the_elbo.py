@@ -2,7 +2,8 @@
 
 Colours are those of Okabe & Ito (2008), which people with any colour vision can tell apart.
 Information is in nats. No function shows, saves or trains anything, and none touches matplotlib's
-global state."""
+global state.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,7 +33,8 @@ def rate_distortion_plane(
     equal ELBO.
 
     curve (D [M], R [M]), points {name: (D, R)}, totals: values of D + R, each a dashed line of
-    equal ELBO; all in nats."""
+    equal ELBO; all in nats.
+    """
     d, r = (as_array(v) for v in curve)
     figure = new_figure(6, 3.9)
     axis = figure.subplots()
@@ -145,7 +147,8 @@ def water(variances, level: float, curve, point, images, shown: int = 14) -> Fig
     """Reverse water-filling at one level.
 
     variances [n] falling; curve (error [M], rate [M]); point (error, rate, directions in use);
-    images: the frame and what is given back, [S, S] each."""
+    images: the frame and what is given back, [S, S] each.
+    """
     figure = Figure(figsize=(7, 2.8), dpi=DPI)
     _draw_water(
         _water_axes(figure),
@@ -196,7 +199,8 @@ def objectives_on_the_toy(curve, paths: Mapping[str, np.ndarray], goal: float) -
     force over the steps.
 
     curve (error [M], rate [M]); paths {name: rows (error, rate, σ in force) [steps, 3]}; goal: σ/√λ
-    of the constrained optimum."""
+    of the constrained optimum.
+    """
     figure = new_figure(7, 3.6)
     left, right = figure.subplots(1, 2)
     error, rate = (as_array(v) for v in curve)

@@ -80,7 +80,8 @@ def inference_process(
 
     One sequence: frames [T, S, S] or [T, S²]; a_mean, a_var [T, A] of q(a_t | x_t); z_mean, z_var
     [T, Z] smoothed moments; state [T, 2]. Many sequences, as a background: a_all [N, T, A], z_all
-    [N, T, Z], state_all [N, T, 2]. Ellipses and bands are ± 2 standard deviations."""
+    [N, T, Z], state_all [N, T, 2]. Ellipses and bands are ± 2 standard deviations.
+    """
     frames, a_mean, a_var, z_mean, z_var = (
         as_array(v) for v in (frames, a_mean, a_var, z_mean, z_var)
     )
@@ -139,7 +140,8 @@ def frames_seen(observed, predicted, seen: Sequence[int], dt: float = DT) -> Fun
     them, and its error per frame.
 
     observed [T, S, S] or [T, S²]; predicted [K, T, S, S] or [K, T, S²], one row of frames for each
-    k in `seen` [K]. The frames seen are underlined."""
+    k in `seen` [K]. The frames seen are underlined.
+    """
     observed, predicted = as_array(observed), as_array(predicted)
     observed = observed if observed.ndim == 3 else as_images(observed)
     predicted = predicted if predicted.ndim == 4 else as_images(predicted)

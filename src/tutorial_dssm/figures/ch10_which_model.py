@@ -1,7 +1,8 @@
 """The figures of the chapter on comparisons over seeds: data in, matplotlib `Figure` out.
 
 Colours are those of Okabe & Ito (2008), and every colour comes with a marker or a line style. No
-function shows or saves anything, or touches matplotlib's global state."""
+function shows or saves anything, or touches matplotlib's global state.
+"""
 
 from collections.abc import Mapping, Sequence
 

@@ -52,7 +52,8 @@ def graphical_model_dssm(inference: bool = False) -> Figure:
     on z_t. Shaded: observed.
 
     With `inference`, dashed arrows show the posterior of z_t, which needs the state before and the
-    present and future frames."""
+    present and future frames.
+    """
     nodes = [
         ("start", "", -1.3, 1.3, False),
         ("end", "", 4.5, 1.3, False),

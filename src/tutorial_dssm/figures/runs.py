@@ -164,7 +164,8 @@ def save_all(run: str, out: Path) -> list[Path]:
     there; returns the paths of the images.
 
     run: a run's folder, or the name of shipped weights. Every file is written under a temporary
-    name and renamed. Raises ValueError when there is no such run or `out` cannot be written."""
+    name and renamed. Raises ValueError when there is no such run or `out` cannot be written.
+    """
     out = Path(out)
     drawn = draw_all(run)
     paths = []

@@ -4,7 +4,8 @@ Angles are coloured with a cyclic map (upright from either side is the same colo
 a diverging one (zero is grey); lines with the colours of Okabe & Ito (2008). All three read with
 any colour vision. Arrays may be torch tensors (on the CPU) or numpy. Times are in s, angles in rad,
 velocities in rad/s, information in nats per sequence. No function trains, reads or saves anything,
-and none leaves a figure open."""
+and none leaves a figure open.
+"""
 
 from collections.abc import Mapping
 
@@ -129,7 +130,8 @@ def latent_space(z, state, title: str = "") -> Figure:
     """The latent space twice: coloured by the true angle, and by the true velocity.
 
     z [N, T, Z] (or [M, Z]) latent states, state [N, T, 2] (or [M, 2]) the true (φ, φ̇). Z = 3 is
-    drawn in space, Z > 3 by three principal components."""
+    drawn in space, Z > 3 by three principal components.
+    """
     z = as_array(z)
     points, names = latent_view(z.reshape(-1, z.shape[-1]))
     figure = new_figure(7, 3.4)
@@ -152,7 +154,8 @@ def latent_over_training(snapshots, steps, state, history, columns: int = 6) -> 
     snapshots [S, N, T, Z] latent means of the same sequences at `steps` [S], state [N, T, 2]
     theirs; history rows [step, *METRICS]. At most `columns` snapshots are drawn, evenly spaced,
     first and last included. D is drawn as the squared error per pixel, from which it differs by a
-    factor and a constant that depend on the noise alone."""
+    factor and a constant that depend on the noise alone.
+    """
     snapshots, steps, history = as_array(snapshots), as_array(steps), as_array(history)
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(columns, len(steps))).round().astype(int))
     colours = state_colours(state)
@@ -213,7 +216,8 @@ def prediction(
     squared error per pixel below.
 
     observed [T, S, S] (or [T, S²]) in [0, 1], in a row called `name`; predicted {row name: frames
-    of the same shape}; `first` is the time of the first frame, in s."""
+    of the same shape}; `first` is the time of the first frame, in s.
+    """
     truth = as_images(observed) if as_array(observed).ndim == 2 else as_array(observed)
     rows, steps = {name: truth}, len(truth)
     for key, frames in predicted.items():
@@ -279,7 +283,8 @@ def error_curves(
     each is a thin line and their mean a thick one.
 
     `first` is the time of the first error, in s; references {name: value} are dashed levels, such
-    as the error of the mean image."""
+    as the error of the mean image.
+    """
     figure = new_figure(7, 3.4)
     axis = figure.subplots()
     for (name, curves), colour, marker in zip(errors.items(), CYCLE * 2, "osD^v" * 2):
@@ -318,7 +323,8 @@ def rate_distortion_path(
 
     histories {run: rows [step, *METRICS]}; distortion: the column of the x axis, "mse" or
     "distortion". First and last mark carry their step; marks are evenly spaced in the logarithm of
-    the step. `target` draws the constraint on the x axis."""
+    the step. `target` draws the constraint on the x axis.
+    """
     labels = {
         "mse": "squared error per pixel",
         "distortion": "D at the reference noise (nats per sequence)",

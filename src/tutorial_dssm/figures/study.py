@@ -3,7 +3,8 @@ the angle behind a latent state.
 
 Colours are those of Okabe & Ito (2008), and every colour comes with a marker of its own. Angles are
 in rad, times in s. Arrays may be torch tensors (on the CPU) or numpy. No function trains, reads or
-saves anything, or touches matplotlib's global state."""
+saves anything, or touches matplotlib's global state.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,7 +37,8 @@ def results_table_figure(
     """Every run and seed as a dot, the mean over seeds as a bar, one panel per measure.
 
     rows: dicts with "run", "seed" and the measures (`experiments.load_results()`). Errors get a
-    logarithmic axis."""
+    logarithmic axis.
+    """
     labels = {
         "r2_sin": "$R^2$ of sin φ",
         "r2_cos": "$R^2$ of cos φ",
@@ -82,7 +84,8 @@ def scaling(rows: Sequence[Mapping]) -> Figure:
     """Time of a training step against each size that was varied, on logarithmic axes.
 
     rows: dicts with model, varied (the name of a size), that size, and step_ms, as
-    `benchmarks/scaling.py` makes them."""
+    `benchmarks/scaling.py` makes them.
+    """
     names = {"T": "sequence length T", "B": "batch B (sequences)", "nz": "state size (dim z)"}
     varied = list(dict.fromkeys(row["varied"] for row in rows))
     figure = new_figure(7.5, 3.0)
@@ -242,7 +245,8 @@ def study(
 
     rows: of `study.load` or `experiments.load_results`. Short bars are means over seeds; errors
     have a logarithmic axis. Seeds without a finite number are counted at the right edge ("2 NaN").
-    ValueError without rows."""
+    ValueError without rows.
+    """
     if not rows:
         raise ValueError("no rows to draw")
     parts = [split(row["run"]) for row in rows]

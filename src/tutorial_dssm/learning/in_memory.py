@@ -25,7 +25,8 @@ def fit(
     Returns the loss at every step [steps].
 
     Batches are drawn without replacement, all of the frames where there are fewer than
-    `config.batch`. The model is left in evaluation mode."""
+    `config.batch`. The model is left in evaluation mode.
+    """
     run = Run(model.train(), objective.train(), config, seed, x.device)
     model.initialise(x[None])
     sequences, u = no_control(x)

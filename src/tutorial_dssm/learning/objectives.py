@@ -4,7 +4,8 @@ Every objective is a function of `Terms` = (squared error, rate) and never sees 
 | z) = N(decoder, σ² I) and n = T·X values in a sequence, the distortion is D = squared error/(2σ²)
 + (n/2) log 2πσ² and the ELBO is -(D + R), all in nats per sequence. Fixed σ, learned σ and the
 Lagrangian differ only in the price they put on squared error; what they learn on the way (σ, λ,
-moving average, phase) is saved state."""
+moving average, phase) is saved state.
+"""
 
 import math
 from dataclasses import dataclass
@@ -25,9 +26,8 @@ class Report(NamedTuple):
     mse: Tensor  # squared error per pixel
     weight: Tensor  # λ (constrained), the KL weight (annealed) or 1
     sigma: Tensor  # the observation noise in force: σ, or σ/√λ under a constraint
-    constraint: (
-        Tensor  # moving average of mse over its target, minus 1; 0 where there is no constraint
-    )
+    # moving average of mse over its target, minus 1; 0 where there is no constraint
+    constraint: Tensor
 
 
 def distortion(squared_error: Tensor, n: int, sigma: Tensor | float) -> Tensor:
@@ -285,9 +285,8 @@ class BalancedConfig:
     """KL balancing and free nats, with a learned observation noise."""
 
     sigma0: float = 0.3  # σ at the start: the standard deviation of the pixels
-    balance: float = (
-        0.8  # α, the share of the KL's gradient that goes to the prior; 1 - α goes to the posterior
-    )
+    # α, the share of the KL's gradient that goes to the prior; 1 - α goes to the posterior
+    balance: float = 0.8
     free_nats: float = 0.0  # KL of a step below which it is free, nats per step
 
     def __post_init__(self):
@@ -306,7 +305,8 @@ class Balanced(LearnedNoise):
     than it holds the posterior down; at α = 1/2 both have half the gradient of the ELBO. Free nats
     (Kingma et al. 2016; Hafner et al. 2019), here of each step of each sequence: a KL below them
     has no gradient. So the gradient is not that of a bound; the `rate` reported is the true one,
-    unclipped. ValueError for a model without `StepTerms`."""
+    unclipped. ValueError for a model without `StepTerms`.
+    """
 
     def __init__(self, config: BalancedConfig = BalancedConfig()):
         super().__init__(LearnedNoiseConfig(config.sigma0))

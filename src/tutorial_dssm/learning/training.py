@@ -32,13 +32,11 @@ class TrainingConfig:
     """The optimiser and its schedule."""
 
     steps: int = 4000  # optimiser steps
-    batch: int = (
-        100  # sequences a step, drawn without replacement from the training set at every step
-    )
+    # sequences a step, drawn without replacement from the training set at every step
+    batch: int = 100
     learning_rate: float = 1e-3  # of Adam
-    noise_learning_rate: float = (
-        0.02  # of the variances Q and R, which have orders of magnitude to go
-    )
+    # of the variances Q and R, which have orders of magnitude to go
+    noise_learning_rate: float = 0.02
     # steps over which that rate rises from 0: the noise stays large until the latent space has its
     # shape
     noise_warmup: int = 1500
@@ -168,7 +166,8 @@ class _Signals:
     shows half a step.
 
     After the first signal the old handlers are back: a second one acts at once. Outside the main
-    thread nothing is held back."""
+    thread nothing is held back.
+    """
 
     def __enter__(self) -> "_Signals":
         self.caught: int | None = None

@@ -37,12 +37,10 @@ class StepTerms(Terms):
     objectives that balance or clip them.
     """
 
-    kl_prior: (
-        Tensor  # [B, T] KL(q_t ‖ p_t) in nats with q_t stopped: its gradient reaches the prior only
-    )
-    kl_posterior: (
-        Tensor  # [B, T] the same value with p_t stopped: its gradient reaches the posterior only
-    )
+    # [B, T] KL(q_t ‖ p_t) in nats with q_t stopped: its gradient reaches the prior only
+    kl_prior: Tensor
+    # [B, T] the same value with p_t stopped: its gradient reaches the posterior only
+    kl_posterior: Tensor
 
     @classmethod
     def of_gaussians(
@@ -65,7 +63,8 @@ class Model(nn.Module):
 
     `terms` has a keyword `analytic`: False asks for the rate as log q - log p of the draw itself,
     as importance weights need it (`bounds`). Models whose rate is that already take the keyword and
-    need not look at it."""
+    need not look at it.
+    """
 
     def __init__(self, x_dim: int, u_dim: int, z_dim: int):
         super().__init__()

@@ -23,7 +23,8 @@ class DKF(DKS):
     Given z_{t-1} the frames before t say nothing more about z_t, and those after t do: the true
     posterior is the smoother's, p(z_t | z_{t-1}, x_{t:T}, u_{t-1:T-1}), and the filter's bound
     stays below log p(x | u) by what the future would add. u_t acts between t and t+1 and says
-    nothing about z_t to one who has not seen x_{t+1}: at t the GRU reads u_{t-1}."""
+    nothing about z_t to one who has not seen x_{t+1}: at t the GRU reads u_{t-1}.
+    """
 
     def __init__(self, config: DKFConfig = DKFConfig()):
         super().__init__(config)

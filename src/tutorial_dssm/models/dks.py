@@ -21,24 +21,21 @@ class DKSConfig:
     u_dim: int = 1  # size of a control
     z_dim: int = 3  # state z_t
     seen: int = 2  # its first coordinates, which the decoder sees: what one frame shows
-    hidden: int = (
-        128  # width of the two hidden layers of encoder and decoder, and of the recurrent network
-    )
+    # width of the two hidden layers of encoder and decoder, and of the recurrent network
+    hidden: int = 128
     bases: int = 32  # base matrices of the locally linear transition
     mix_hidden: int = 128  # width of the network that mixes them
     q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
     q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     var0: float = 0.1  # variance of q(z_t | z_{t-1}, …) at the start
-    frame_path: bool = (
-        True  # add to the posterior mean what frames say without a network (`FramePath`)
-    )
+    # add to the posterior mean what frames say without a network (`FramePath`)
+    frame_path: bool = True
     # share of the recurrent network, and of the areas in the frame path, in the posterior mean at
     # the start
     gain: float = 0.3
     activation: str = "silu"  # of the encoder; the decoder's is relu
-    network: str = (
-        "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
-    )
+    # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
+    network: str = "mlp"
 
 
 class DKS(LocallyLinearModel):
@@ -82,7 +79,8 @@ class DKS(LocallyLinearModel):
 
         The same as `self.gru` run backwards over `cat(self.encoder(x), u)`, in less time on a CPU:
         the encoder's last layer and the GRU's input layer are both linear, so that one matrix does
-        the work of both."""
+        the work of both.
+        """
         *body, last = self.encoder
         (W, V, b, c), H = (
             self.gru.parameters(),
@@ -127,7 +125,8 @@ class DKS(LocallyLinearModel):
 
         The head is linear, so its product with the summary is taken for all t at once. For t > 1 it
         sees h = (tanh(a) + g_t) / 2 = σ(2 a) + (g_t - 1) / 2, whose second term needs no z;
-        `_recall` adds the first."""
+        `_recall` adds the first.
+        """
         g, (W, b) = self._summary(x, u), self.head.linear.parameters()
         first, later = (
             nn.functional.linear(g[:1], W, b),

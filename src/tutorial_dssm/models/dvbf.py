@@ -46,7 +46,8 @@ class DVB(LocallyLinearModel):
 
     A subclass collects what x and u say without z_{t-1}, `_evidence(x, u)`, a list over t, and
     turns it into mean and variance [B, Z] of q(w_t | z_{t-1}, …), `_noise_posterior(evidence[t],
-    z_{t-1}, f, q)`; at t = 1, z_0 is None, f = 0, q = 1."""
+    z_{t-1}, f, q)`; at t = 1, z_0 is None, f = 0, q = 1.
+    """
 
     def __init__(self, config: DVBConfig):
         c = config
@@ -139,7 +140,8 @@ class DVBF(DVB):
     learned gain k (`correction`). μ is what x_t says
     by the frame path: to the seen coordinates a_t, to the others the area swept from z_{t-1} to
     a_t. z_1 sees K frames, because a filter that starts without a velocity needs several steps to
-    find one; a backward network over all frames would make z_1 a smoother's."""
+    find one; a backward network over all frames would make z_1 a smoother's.
+    """
 
     def __init__(self, config: DVBFConfig = DVBFConfig()):
         super().__init__(config)

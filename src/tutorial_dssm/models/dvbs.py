@@ -27,7 +27,8 @@ class DVBS(DVB):
     of the DKS, its mean with the frame path added. It stands for p(x_{t:T} | z_t, u_{t:T}), by
     which the transition is multiplied in the true conditional. The product has mean f + k (μ - f)
     and variance (1 - k) q with the gain k = q/(q + s); as a posterior of the noise, m = k (μ -
-    f)/√q and v = 1 - k."""
+    f)/√q and v = 1 - k.
+    """
 
     def __init__(self, config: DVBSConfig = DVBSConfig()):
         super().__init__(config)

@@ -25,9 +25,8 @@ class E2CConfig:
     q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
     q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     var0: float = 0.1  # variance of q(z_t | o_t) at the start
-    frame_path: bool = (
-        True  # add to the posterior mean what frames say without a network (`FramePath`)
-    )
+    # add to the posterior mean what frames say without a network (`FramePath`)
+    frame_path: bool = True
     # share of the network, and of the areas in the frame path, in the posterior mean at the start
     gain: float = 0.3
     consistency: float = 1.0  # weight of the consistency KL (λ in the paper)
@@ -60,7 +59,8 @@ class E2C(LocallyLinearModel):
     Nothing
     adds up over more than a step: a path that fits the dynamics at every step but a few pays for
     those few, while in the model of the sequence the whole path has to follow from z_1 (Banijamali
-    et al. 2018 make the point against E2C). For T <= 2 it is a bound: there is one pair."""
+    et al. 2018 make the point against E2C). For T <= 2 it is a bound: there is one pair.
+    """
 
     def __init__(self, config: E2CConfig = E2CConfig()):
         c = config

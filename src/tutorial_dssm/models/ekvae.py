@@ -30,12 +30,10 @@ class EKVAEConfig:
     r0: float = 0.37  # variance of a_t given z_t at the start
     var0: float = 0.1  # variance of q(a_t | x_t) at the start
     activation: str = "silu"  # of the encoder; the decoder's is relu
-    network: str = (
-        "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
-    )
-    vhp: bool = (
-        False  # learn p(z_1) as a hierarchical prior (`HierarchicalPrior`) in the place of N(0, I)
-    )
+    # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
+    network: str = "mlp"
+    # learn p(z_1) as a hierarchical prior (`HierarchicalPrior`) in the place of N(0, I)
+    vhp: bool = False
     vhp_dim: int = 3  # size of its latent variable ζ
     vhp_hidden: int = 64  # width of the two hidden layers of its networks
 
@@ -121,7 +119,8 @@ class EKVAE(LocallyLinearModel):
         u [B, T, U].
 
         Frames where mask [B, T] is False are missing: their values (NaN too) do not count, and
-        `decode` of the mean imputes them."""
+        `decode` of the mean imputes them.
+        """
         x = blank_missing(x, mask)
         self.check(x, u)
         a, _ = self.encoder(x)

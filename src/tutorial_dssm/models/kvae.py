@@ -31,12 +31,10 @@ class KVAEConfig:
     r0: float = 0.37  # variance of a_t given z_t at the start
     var0: float = 0.1  # variance of q(a_t | x_t) at the start
     activation: str = "silu"  # of the encoder; the decoder's is relu
-    network: str = (
-        "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
-    )
-    memory: bool = (
-        True  # mix by a recurrent network over all past a; False: by what the last a says alone
-    )
+    # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
+    network: str = "mlp"
+    # mix by a recurrent network over all past a; False: by what the last a says alone
+    memory: bool = True
     # scales what the memory adds to the mixture's logits, which starts at zero: small, so that it
     # learns late
     memory_gain: float = 0.1
@@ -50,7 +48,8 @@ class KVAE(SequentialModel):
     F, B, Q are known before z is filtered. So given a the Kalman filter, smoother and sampler are
     exact, and log p(a) is the filter's likelihood. The price: z alone is no state, the memory of
     past a belongs to it (see `predict`). There is no hidden weight on the reconstruction: weighing
-    is the objective's work."""
+    is the objective's work.
+    """
 
     def __init__(self, config: KVAEConfig = KVAEConfig()):
         c = config
@@ -93,7 +92,8 @@ class KVAE(SequentialModel):
 
         In the place of a missing a_t the LSTM sees the prediction H E[z_t | a observed before t],
         step by step inside the filter (Fraccaro et al. 2017, "Missing data imputation"); given the
-        weights that result, the filter is exact."""
+        weights that result, the filter is exact.
+        """
         m1, P1, R = (
             a.new_zeros(self.z_dim),
             torch.eye(self.z_dim, dtype=a.dtype, device=a.device),
@@ -160,7 +160,8 @@ class KVAE(SequentialModel):
         the path (with `sample`, a draw from p(a_t | z_t)).
 
         A forecast after k frames starts without their memory: the interface hands on z alone, and
-        the weights are a function of the past."""
+        the weights are a function of the past.
+        """
         self.check_start(z1, u)
         path, memory, A = [z1], None, len(self.H)
         for u_t in u[:, :-1].unbind(1):

@@ -103,7 +103,8 @@ class LGSSM(SequentialModel):
 
         Where X > Z, whitened frames are first rotated, R^-½ C = O H with O orthonormal (QR): O'R^-½
         (x - d) = H z + N(0, I) has Z entries and says all about z; the rest is noise. Not where
-        single entries are missing: there the time grows with X³. Gradients want C of full rank."""
+        single entries are missing: there the time grows with X³. Gradients want C of full rank.
+        """
         x = self.observed(x, u, mask)
         scale, R = (0.5 * self.log_r).exp(), torch.diag_embed(torch.ones_like(self.log_r))
         y, H, constant = (
@@ -186,7 +187,8 @@ class LGSSM(SequentialModel):
         - log p(z).
 
         log N(x; C z + d, R) - rate is log p(x | u) for every draw. At another noise, as an
-        objective may choose, it is a lower bound."""
+        objective may choose, it is a lower bound.
+        """
         filtered = self.filter(x, u)
         draw = kalman.sample_joint(
             filtered, self.noise(x, *x.shape[:2], self.z_dim, generator=generator), validate=False

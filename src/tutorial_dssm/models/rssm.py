@@ -28,15 +28,13 @@ class RSSMConfig:
     # other models
     prior_var0: float = 1.0
     var0: float = 0.1  # variance of q(s_t | h_t, x_t) at the start
-    frame_path: bool = (
-        True  # add to the posterior mean what frames say without a network (`FramePath`)
-    )
+    # add to the posterior mean what frames say without a network (`FramePath`)
+    frame_path: bool = True
     # share of the network, and of the areas in the frame path, in the posterior mean at the start
     gain: float = 0.3
     activation: str = "silu"  # of the encoder, the posterior and the prior; the decoder's is relu
-    network: str = (
-        "mlp"  # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
-    )
+    # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
+    network: str = "mlp"
 
 
 class RSSM(SequentialModel):
@@ -54,7 +52,8 @@ class RSSM(SequentialModel):
     The posterior is a *filter*: no later frame reaches s_t. Its mean adds the `FramePath` of past
     frames (x_{t-1}, x_t). h_1 = 0 and one frame shows
     no velocity, so z_1 holds none: a prediction from z_1 must miss it by construction; one after
-    several frames need not."""
+    several frames need not.
+    """
 
     def __init__(self, config: RSSMConfig = RSSMConfig()):
         c = config
@@ -88,7 +87,8 @@ class RSSM(SequentialModel):
         gives the mean path.
 
         The encoder runs for all t at once: its output is the frame's share of the posterior's
-        hidden layer."""
+        hidden layer.
+        """
         shift = self.frame_path(x) if self.frame_path else torch.zeros_like(noise)
         h, steps = x.new_zeros(len(x), self.config.deterministic), []
         for e, u_t, shift_t, noise_t in zip(

@@ -47,7 +47,8 @@ class VAE(FrameModel):
     sequence are independent of each other.
 
     Its bound is one on the sum of log p(x_t): nats per sequence, like that of the sequential
-    models, but of a model without time."""
+    models, but of a model without time.
+    """
 
     def __init__(self, config: VAEConfig = VAEConfig()):
         c = config

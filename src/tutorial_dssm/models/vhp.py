@@ -18,9 +18,8 @@ class VHPConfig(VAEConfig):
 
     zeta_dim: int = 2  # latent ζ of the prior
     prior_hidden: int = 64  # width of the two hidden layers of p(z | ζ) and of q(ζ | z)
-    prior_var0: float = (
-        1.0  # their variances at the start: the prior starts out close to the VAE's N(0, I)
-    )
+    # their variances at the start: the prior starts out close to the VAE's N(0, I)
+    prior_var0: float = 1.0
     samples: int = 1  # K, importance samples of ζ; 1 is the ELBO of a VAE of two levels
 
     def __post_init__(self):
@@ -36,7 +35,8 @@ class VHP(VAE):
     learned prior may take their shape. Its density has no closed form; a lower bound on log p(z)
     (`log_prior`) takes its place, which leaves -(D + R) a lower bound. The paper trains it under a
     constraint on the reconstruction, with a multiplier that is damped towards 1 (REWO): the
-    objective `ConstrainedConfig(damping=True)`, no part of this model."""
+    objective `ConstrainedConfig(damping=True)`, no part of this model.
+    """
 
     def __init__(self, config: VHPConfig = VHPConfig()):
         c = config

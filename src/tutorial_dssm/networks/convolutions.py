@@ -2,7 +2,8 @@
 
 The channels, and kernels of 4 with stride 2, are those of the encoder of Ha & Schmidhuber (2018),
 which Hafner et al. (2019) use for 64 x 64 frames. Here every layer has a padding of 1, so that it
-halves (or doubles) the side exactly, and the decoder is the mirror image of the encoder."""
+halves (or doubles) the side exactly, and the decoder is the mirror image of the encoder.
+"""
 
 import math
 

@@ -42,7 +42,8 @@ def leading_eigenvectors(
 
     Block power iteration (Halko, Martinsson & Tropp 2011, "randomized subspace iteration") from a
     fixed random start: it never makes the X x X matrix nor a copy of the frames, and an error in an
-    eigenvector shrinks by (λ of the first one left out / its own λ) every time."""
+    eigenvector shrinks by (λ of the first one left out / its own λ) every time.
+    """
     k, mean = min(n + spare, frames.shape[1]), frames.mean(0)
     Q = torch.randn(
         frames.shape[1], k, generator=torch.Generator().manual_seed(0), dtype=frames.dtype

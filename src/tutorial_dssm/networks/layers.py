@@ -46,7 +46,8 @@ class GaussianHead(nn.Module):
     """Features [..., D] -> mean and variance [..., n] of a diagonal Gaussian.
 
     `var0` is the variance at the start of training; `gain` scales the means at the start (below 1
-    where a linear path should lead)."""
+    where a linear path should lead).
+    """
 
     def __init__(self, features: int, n: int, var0: float, gain: float = 1.0, floor: float = 1e-6):
         super().__init__()

@@ -17,7 +17,8 @@ class HierarchicalPrior(nn.Module):
     Gaussians, known by a lower bound.
 
     At the start both Gaussians are nearly N(0, I) whatever they are conditioned on, so that p(z) is
-    nearly the N(0, I) it replaces."""
+    nearly the N(0, I) it replaces.
+    """
 
     def __init__(
         self, z_dim: int, zeta_dim: int, hidden: int, var0: float = 1.0, activation: str = "silu"
@@ -44,7 +45,8 @@ class HierarchicalPrior(nn.Module):
 
         log (1/K) Σ_k p(z | ζ_k) p(ζ_k) / q(ζ_k | z) with K draws ζ_k ~ q(ζ | z). It rises with K
         towards log p(z), and is log p(z) at every draw if q(ζ | z) is exact (Burda et al. 2016 for
-        the bound, Klushyn et al. 2019 for its use in a prior)."""
+        the bound, Klushyn et al. 2019 for its use in a prior).
+        """
         mean, var = (v.unsqueeze(-2) for v in self.q(z))  # [..., 1, Zζ]
         zeta = mean + var.sqrt() * noise  # [..., K, Zζ]
         log_p = log_normal(z.unsqueeze(-2), *self.p(zeta)) + log_normal(

@@ -64,7 +64,8 @@ class LocallyLinearTransition(nn.Module):
         hidden], bases_full()).
 
         The three are views of one product whose batch axis is last in memory, as the filter wants
-        it."""
+        it.
+        """
         u, u_part, bases = inputs
         n, N = self.n, z.shape[0]
         mixed = bases @ self.weights(z, u_part).t()  # [n·n + n·U + n·n, N]
@@ -90,7 +91,8 @@ class RecurrentTransition(LocallyLinearTransition):
     there. The paper mixes F, B and the observation matrix and keeps Q fixed; here H is fixed and Q
     is mixed, as in the EKVAE. And the paper has the RNN alone, which soon remembers the velocity
     itself, so that z need not hold it; here what it adds starts at zero and moves slowly (g), and
-    the last a alone mixes first."""
+    the last a alone mixes first.
+    """
 
     def __init__(
         self,

@@ -15,7 +15,8 @@ The filter conditions on one scalar observation at a time (after whitening by R)
 inverted. The smoother and the joint sampler both walk the same backward Markov chain p(z_t |
 z_{t+1}, a_{1:t}) = N(c_t + G_t z_{t+1}, C_t): the smoother pushes moments through it, the sampler
 draws from it. Sources: Kalman (1960); Rauch, Tung & Striebel (1965); Carter & Kohn (1994) and
-Frühwirth-Schnatter (1994) for backward sampling; Särkkä (2013), chapters 4, 5, 8 and 9."""
+Frühwirth-Schnatter (1994) for backward sampling; Särkkä (2013), chapters 4, 5, 8 and 9.
+"""
 
 import math
 import warnings
@@ -182,7 +183,8 @@ def _whiten(a, H, R, mask):
     log p(a_t | z_t) [T|1, B|1].
 
     A missing entry becomes an observation of 0 = 0·z with unit noise: it changes nothing, whatever
-    R couples it to."""
+    R couples it to.
+    """
     y, count = batch_last(a).contiguous(), a.shape[-1]
     if mask is not None:
         seen = batch_last(mask)  # [T, A, B]
@@ -357,7 +359,8 @@ def compiled_filter_step() -> Callable:
     itself after one warning.
 
     The first call takes about 20 s (2 s from a warm cache). Only the step is compiled, never the
-    loop over time."""
+    loop over time.
+    """
     compiled, works = torch.compile(filter_step, dynamic=False), [True]
 
     def step(*arguments):

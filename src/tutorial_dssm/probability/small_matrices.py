@@ -36,7 +36,8 @@ def mm(A: Tensor, M: Tensor) -> Tensor:
     """Matrix times matrix: [..., i, j, B], [..., j, k, B] -> [..., i, k, B].
 
     One product and one sum while the [i, j, k] terms fit the processor's cache; for many steps at
-    once term by term, which needs no room for them."""
+    once term by term, which needs no room for them.
+    """
     if fits_cache(A, M):
         return (A.unsqueeze(-2) * (M if M.ndim == 3 else M.unsqueeze(-4))).sum(-3)
     total = A[..., :, 0, None, :] * M[..., None, 0, :, :]
@@ -77,7 +78,8 @@ def cholesky(P: Tensor) -> list[list[Tensor]]:
     positive definite.
 
     Written out because n is tiny and the batch long: n³/3 vector operations instead of one LAPACK
-    call per matrix."""
+    call per matrix.
+    """
     n = P.shape[-2]
     L: list[list[Tensor]] = []
     for i in range(n):

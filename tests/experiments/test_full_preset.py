@@ -13,9 +13,10 @@ from torch import nn
 
 from tutorial_dssm import evaluation, experiments, files, networks
 from tutorial_dssm.__main__ import main
-from tutorial_dssm.data import gymnasium, pendulum
-from tutorial_dssm.experiments.memory import _Peak, training_memory
-from tutorial_dssm.experiments.runs import FULL, FULL_IMAGE, FULL_MODELS, build, from_dict, get
+from tutorial_dssm.data import DATA, gymnasium, pendulum
+from tutorial_dssm.data.pendulum import FULL_IMAGE
+from tutorial_dssm.experiments import FULL_MODELS, build, from_dict, get, named_runs
+from tutorial_dssm.experiments.memory import PeakBytes, training_memory
 from tutorial_dssm.learning.training import CHECKPOINT, MODEL, Run
 from tutorial_dssm.models import dks, ekvae, kvae, rssm
 from tutorial_dssm.models.dks import DKS, DKSConfig
@@ -31,7 +32,9 @@ FEW = {
     "snapshot_sequences": 2,
     "checkpoint_every": 1,
 }
-SPLITS = pendulum.make_splits(n=4, length=5, n_test=5, config=FULL_IMAGE)
+FULL = [name for name, e in named_runs().items() if e.model_name in FULL_MODELS]
+FEW_DATA = replace(DATA["pendulum-full"], n=4, length=5, n_test=5, n_long=2)
+SPLITS = FEW_DATA.splits()
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -231,36 +234,17 @@ def test_fewer_frames_than_vectors():
 # --- data -----------------------------------------------------------------------------------------
 
 
-def test_the_full_data_are_asked_for(monkeypatch):
-    """Sizes of `make_splits`, without rendering 120 000 frames."""
-    asked = []
-    for module, names in (
-        (pendulum, ("make_splits", "make_sequences")),
-        (gymnasium, ("make_gym_splits", "make_gym_sequences")),
-    ):
-        for name in names:
-            monkeypatch.setattr(
-                module, name, lambda *args, name=name, **kwargs: asked.append((name, args, kwargs))
-            )
-    for source in experiments.DATA:
-        experiments.make_data(f"{source}-full"), experiments.make_long_data(f"{source}-full")
-    sizes, gym, own = (
-        {"n": 2000, "length": 50, "n_test": 200},
-        {"image_size": 64},
-        {"config": FULL_IMAGE},
-    )
-    assert [(name, kwargs) for name, _, kwargs in asked] == [
-        ("make_splits", sizes | own),
-        ("make_sequences", own),
-        ("make_gym_splits", sizes | gym),
-        ("make_gym_sequences", gym),
-    ]
-    assert [args[:2] for name, args, _ in asked if name.endswith("sequences")] == [
-        (50, 110),
-        (50, 110),
-    ]
+@pytest.mark.parametrize("source", ["pendulum", "gymnasium"])
+def test_the_full_data_are_asked_for(source):
+    """Sizes of what is made, without rendering 120 000 frames."""
+    full, asked = DATA[f"{source}-full"], []
+    counted = replace(full, make=lambda n, length, generator: asked.append((n, length)))
+    counted.splits()
+    counted.long(110)
+    assert asked == [(2000, 50), (200, 50), (200, 50), (50, 110)] and full.x_dim == 64**2
+    assert full.make.keywords in ({"image_size": 64}, {"config": FULL_IMAGE})
     for wrong in ("pendulum-fll", "pendulum-", "pendulums", "-full"):
-        with pytest.raises(ValueError, match="unknown name .* did you mean"):
+        with pytest.raises(ValueError, match="unknown data set .* did you mean"):
             experiments.make_data(wrong)
 
 
@@ -273,8 +257,10 @@ def test_frames_are_rendered_in_parts(monkeypatch):
     )
     monkeypatch.setattr(pendulum, "RENDERED_AT_ONCE", 2 * 3 * 4096)
     parts = pendulum.make_sequences(7, 3, seeded(1), FULL_IMAGE)
-    assert sizes == [2, 2, 2, 1] and all(
-        torch.allclose(v, w, atol=1e-7) for v, w in zip(whole, parts)
+    assert sizes == [2, 2, 2, 1]
+    assert all(
+        torch.allclose(getattr(whole, name), getattr(parts, name), atol=1e-7)
+        for name in ("x", "u", "state")
     )
     monkeypatch.setattr(pendulum, "RENDERED_AT_ONCE", 1)
     assert pendulum.make_sequences(2, 3, seeded(1), FULL_IMAGE).x.shape == (2, 3, 4096)
@@ -285,7 +271,8 @@ def test_large_frames_of_gymnasium(tmp_path):
     """A slow reference from the raw frame; nothing of the rod is cut off; small and large frames
     have different files.
     """
-    pytest.importorskip("gymnasium"), pytest.importorskip("pygame")
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("pygame")
     large, small = (
         gymnasium.make_gym_sequences(
             12, 2, seeded(1), cache_dir=tmp_path, progress=False, image_size=s
@@ -326,18 +313,10 @@ def test_the_named_runs_of_the_preset():
     """The same names; the model differs in frames and network, the rest as the comment says, and
     the small runs in nothing.
     """
-    assert {name.split("-")[0] for name in FULL} == set(
-        FULL_MODELS
-    ) and FULL.keys() < experiments.EXPERIMENTS.keys()
     assert len(FULL) == 21  # five objectives each, and one more for the RSSM
-    for name, full in FULL.items():
-        small = get(name)
-        assert (
-            full.name == name
-            and full == get(name, preset="full")
-            and full.data == "pendulum-full"
-            and small.data == "pendulum"
-        )
+    for name in FULL:
+        full, small = get(name, preset="full"), get(name)
+        assert full.name == name and full.data == "pendulum-full" and small.data == "pendulum"
         assert replace(full.model, x_dim=256, network="mlp") == small.model and (
             full.model.x_dim,
             full.model.network,
@@ -379,7 +358,7 @@ def test_the_constraint_is_the_same_share_of_the_frames():
         assert get(f"{m}-rewo", preset="full").objective.lambda0 == 1
 
 
-@pytest.mark.parametrize("data", experiments.DATA)
+@pytest.mark.parametrize("data", ["pendulum", "gymnasium"])
 def test_a_config_comes_back_from_json(data):
     for name in FULL:
         e = get(name, seed=5, steps=7, data=data, preset="full")
@@ -393,7 +372,7 @@ def test_a_config_comes_back_from_json(data):
         {"data": "pendulum-small"},
         {"data": "pendulum-fll"},
         {"data": 5},
-        {"name": "vae-elbo"},
+        {"model_name": "vae"},
         {"data": "full"},
     ],
 )
@@ -406,14 +385,11 @@ def test_a_config_that_is_not_of_this_version(change):
     "preset, hint", [("ful", "'full'"), ("smal", "'small'"), ("Full", "'full'"), ("", "")]
 )
 def test_an_unknown_preset(preset, hint):
-    with pytest.raises(ValueError, match=f"unknown name {preset!r}; did you mean {hint}"):
+    with pytest.raises(ValueError, match=f"unknown preset {preset!r}; did you mean {hint}"):
         get("dks-elbo", preset=preset)
 
 
-OTHERS = sorted(
-    {name.removesuffix("-elbo") for name in experiments.EXPERIMENTS if name.endswith("-elbo")}
-    - set(FULL_MODELS)
-)
+OTHERS = sorted({e.model_name for e in named_runs().values()} - set(FULL_MODELS))
 
 
 @pytest.mark.parametrize("model", OTHERS)
@@ -460,7 +436,9 @@ def test_a_step_at_full_size_without_values(name, monkeypatch):
     monkeypatch.setattr(
         Run,
         "train_step",
-        lambda run, x, u, generator: reports.append((x.shape, step(run, x, u, generator))),
+        lambda run, x, u, generator, mask=None: reports.append(
+            (x.shape, step(run, x, u, generator))
+        ),
     )
     memory = training_memory(e)
     assert [shape for shape, _ in reports] == [(50, 50, 4096)] * 2
@@ -487,7 +465,7 @@ def test_the_peak_is_counted():
     count twice.
     """
     known = torch.empty(1000, device="meta")
-    with _Peak([known]) as used:
+    with PeakBytes([known]) as used:
         a = known * 2  # 4000
         b = a * 2  # 8000
         del a  # 4000
@@ -509,12 +487,7 @@ def few(experiment, steps=2):
 
 @pytest.fixture
 def few_frames(monkeypatch):
-    monkeypatch.setattr(experiments, "make_data", lambda data: {"pendulum-full": SPLITS}[data])
-    monkeypatch.setattr(
-        experiments,
-        "make_long_data",
-        lambda data: pendulum.make_sequences(2, 110, seeded(1), FULL_IMAGE),
-    )
+    monkeypatch.setitem(DATA, "pendulum-full", FEW_DATA)
 
 
 @EACH

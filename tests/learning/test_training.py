@@ -35,7 +35,7 @@ from tutorial_dssm.learning.training import (
 from tutorial_dssm.models import dks
 from tutorial_dssm.models.base import SequentialModel
 
-DATA = tiny.make_data("pendulum")
+DATA = tiny.DATA_SETS["pendulum"].splits()
 EKVAE, DKS = tiny.EXPERIMENTS["ekvae-constrained"], tiny.EXPERIMENTS["dks-elbo-learned-noise"]
 BOTH = pytest.mark.parametrize("experiment", [EKVAE, DKS], ids=lambda e: e.name)
 
@@ -242,7 +242,7 @@ def stopped_process(folder, number):
     """Train LONG by the command line in another process, send it a signal soon after a checkpoint;
     (exit code, step saved, stderr).
     """
-    script, checkpoint = Path(__file__).parent / "tiny.py", folder / CHECKPOINT
+    script, checkpoint = Path(tiny.__file__), folder / CHECKPOINT
     command = [sys.executable, script, "train", LONG.name, "--steps", "250", "--out", folder]
 
     def saved():

@@ -1,12 +1,11 @@
 """How the time of a training step grows with sequence length T, batch B and state size nz, for EKVAE and DKS.
 
     python benchmarks/scaling.py [--json]     prints the table
-    python benchmarks/scaling.py --write      also writes benchmarks/results/scaling.json and book/_static/scaling.png
+    python benchmarks/scaling.py --write      also writes benchmarks/results/scaling.json; `make pages` draws it
 
 One size changes at a time, the others stay at T = 15, B = 100, nz = 3. Processor time on one thread, median over rounds.
 """
 
-import io
 import json
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 
 from timing import command_line, interleave, report
 from training_step import batch, training_step
-from tutorial_dssm import figures, files
+from tutorial_dssm import files
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = {"T": 15, "B": 100, "nz": 3}
@@ -22,7 +21,7 @@ SIZES = {"T": (15, 50, 200), "B": (50, 250, 1000), "nz": (2, 3, 6, 12)}
 
 
 def main() -> None:
-    options = command_line(__doc__, "the results and the figure of the book", 7).parse_args()
+    options = command_line(__doc__, "the results of the book", 7).parse_args()
     torch.set_num_threads(1)
     rows = []
     for axis, sizes in SIZES.items():
@@ -35,9 +34,6 @@ def main() -> None:
     report(rows, options)
     if options.write:
         files.write(ROOT / "benchmarks" / "results" / "scaling.json", (json.dumps(rows, indent=1) + "\n").encode())
-        buffer = io.BytesIO()
-        figures.scaling(rows).savefig(buffer, format="png", dpi=140)
-        files.write(ROOT / "book" / "_static" / "scaling.png", buffer.getvalue())
 
 
 if __name__ == "__main__":

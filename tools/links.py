@@ -1,4 +1,5 @@
-"""The links of the built site. `make links` prints those that leave it; tests/test_html.py follows the others.
+"""The links of the built site. `make links` prints those that leave it; tests/tools/test_html.py
+follows the others.
 
 Needs nothing but Python, and never asks another host.
 """
@@ -30,8 +31,14 @@ class Page(HTMLParser):
 
 def pages(site: Path) -> dict[str, Page]:
     """Every page of the site under its path. The theme's own files under _static are none."""
-    files = (path for path in sorted(site.rglob("*.html")) if "_static" not in path.relative_to(site).parts)
-    return {path.relative_to(site).as_posix(): Page(path.read_text(encoding="utf-8")) for path in files}
+    files = (
+        path
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.relative_to(site).parts
+    )
+    return {
+        path.relative_to(site).as_posix(): Page(path.read_text(encoding="utf-8")) for path in files
+    }
 
 
 def external(found: dict[str, Page]) -> dict[str, list[str]]:

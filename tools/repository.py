@@ -1,7 +1,9 @@
-"""Write another repository address everywhere it occurs. `make repository URL=https://github.com/OWNER/NAME` calls this.
+"""Write another repository address everywhere it occurs. `make repository
+URL=https://github.com/OWNER/NAME` calls this.
 
-pyproject.toml ([project.urls] Repository) holds the address; notebooks, pages and configuration hold copies, because Colab,
-GitHub and Sphinx read them without running anything of ours. Needs nothing but Python.
+pyproject.toml ([project.urls] Repository) holds the address; notebooks, pages and configuration
+hold copies, because Colab, GitHub and Sphinx read them without running anything of ours. Needs
+nothing but Python.
 """
 
 from __future__ import annotations
@@ -11,19 +13,53 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-SUFFIXES = {".ipynb", ".md", ".yml", ".yaml", ".toml", ".cff", ".py", ".cfg", ".bib", ".txt", ".css", ".svg", ".html"}
-SKIP = {".git", ".venv", "venv", "_build", "runs", "build", "dist", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis",
-        ".ipynb_checkpoints"}
-_ADDRESS = re.compile(r"https://github\.com/([A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})/([A-Za-z0-9._-]{1,100})")
+from tools import ROOT
+
+SUFFIXES = {
+    ".ipynb",
+    ".md",
+    ".yml",
+    ".yaml",
+    ".toml",
+    ".cff",
+    ".py",
+    ".cfg",
+    ".bib",
+    ".txt",
+    ".css",
+    ".svg",
+    ".html",
+}
+SKIP = {
+    ".git",
+    ".venv",
+    "venv",
+    "_build",
+    "runs",
+    "build",
+    "dist",
+    "__pycache__",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".hypothesis",
+    ".ipynb_checkpoints",
+}
+_ADDRESS = re.compile(
+    r"https://github\.com/([A-Za-z0-9](?:-?[A-Za-z0-9]){0,38})/([A-Za-z0-9._-]{1,100})"
+)
 _HELD = re.compile(r'^Repository\s*=\s*"([^"]*)"', re.MULTILINE)
 
 
 def parse(url: str) -> tuple[str, str]:
-    """Owner and name of a GitHub address. Raises ValueError, with what was expected, for anything else."""
+    """Owner and name of a GitHub address. Raises ValueError, with what was expected, for anything
+    else.
+    """
     match = _ADDRESS.fullmatch(url.strip().rstrip("/").removesuffix(".git"))
     if not match or match[2] in {".", ".."}:
-        raise ValueError(f"expected URL=https://github.com/OWNER/NAME (Colab opens notebooks from GitHub only), got {url!r}")
+        raise ValueError(
+            "expected URL=https://github.com/OWNER/NAME (Colab opens notebooks from GitHub only), "
+            f"got {url!r}"
+        )
     return match[1], match[2]
 
 
@@ -45,7 +81,9 @@ def files(root: Path = ROOT) -> list[Path]:
 
 
 def rewrite(url: str, root: Path = ROOT) -> list[Path]:
-    """Replace the current address by `url` in every file under `root`; return the files that changed."""
+    """Replace the current address by `url` in every file under `root`; return the files that
+    changed.
+    """
     (old_owner, old_name), (owner, name) = current(root), parse(url)
     end = r"(?![A-Za-z0-9_-]|\.(?!git\b)[A-Za-z0-9])"  # a longer name is another repository
     pattern = re.compile(
@@ -63,10 +101,7 @@ def rewrite(url: str, root: Path = ROOT) -> list[Path]:
         before = path.read_bytes()
         after = pattern.sub(new, before.decode("utf-8")).encode("utf-8")
         if after != before:
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_bytes(after)
-            temporary.chmod(path.stat().st_mode)
-            os.replace(temporary, path)
+            path.write_bytes(after)
             changed.append(path)
     return changed
 

@@ -1,6 +1,8 @@
-"""The built site in a browser, every page: as its readers meet it on a desk and on a phone, in light and in dark.
+"""The built site in a browser, every page: as its readers meet it on a desk and on a phone, in
+light and in dark.
 
-The tests open _build/html, so `make test` builds the site first. Without a Chromium they are skipped.
+The tests open _build/html, so `make test` builds the site first. Without a Chromium they are
+skipped.
 """
 
 import functools
@@ -13,15 +15,26 @@ import pytest
 import in_page
 from pages import HTML, PAGES, needs_site
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 DESK, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 740}
 
 pytestmark = [
     pytest.mark.browser,
     needs_site,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (on Debian: apt-get install chromium)"),
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium on this machine (on Debian: apt-get install chromium)"
+    ),
 ]
 
 
@@ -33,7 +46,9 @@ def site():
         def log_message(self, *arguments):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HTML))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=HTML)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -51,15 +66,25 @@ def context():
 
 @pytest.fixture
 def tab(site, context):
-    """An empty tab on a desk that notes what a page asks of other hosts and what it complains about."""
+    """An empty tab on a desk that notes what a page asks of other hosts and what it complains
+    about.
+    """
     page = context.new_page()
     page.set_viewport_size(DESK)
     page.set_default_timeout(120_000)
     page.external, page.problems = [], []
-    page.on("request", lambda r: page.external.append(r.url) if not r.url.startswith((site, "data:", "blob:")) else None)
+    page.on(
+        "request",
+        lambda r: (
+            page.external.append(r.url) if not r.url.startswith((site, "data:", "blob:")) else None
+        ),
+    )
     page.on("console", lambda m: page.problems.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("response", lambda r: page.problems.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+    page.on(
+        "response",
+        lambda r: page.problems.append(f"{r.status} {r.url}") if r.status >= 400 else None,
+    )
     yield page
     page.close()
 
@@ -89,7 +114,9 @@ def test_page(name, site, tab):
     tab.evaluate(in_page.OPEN_ALL)
     found["wider than a phone, everything opened"] = sideways(tab)
     tab.evaluate(in_page.THIN_OUT)
-    tab.add_style_tag(content="* { transition: none !important; }")  # no colour is judged while it fades
+    tab.add_style_tag(
+        content="* { transition: none !important; }"
+    )  # no colour is judged while it fades
     tab.evaluate(in_page.AXE)
     for mode, size in (("dark", PHONE), ("light", DESK)):
         tab.set_viewport_size(size)
@@ -102,7 +129,10 @@ def test_page(name, site, tab):
 
 def test_axe_finds_bad_contrast_and_a_nameless_field(tab):
     """The judge itself: what it must find, it finds, in the two modes."""
-    tab.set_content("<html lang=en><title>t</title><main><h1>h</h1><p style='color:#aaa;background:#fff'>pale</p><input></main>")
+    tab.set_content(
+        "<html lang=en><title>t</title><main><h1>h</h1>"
+        "<p style='color:#aaa;background:#fff'>pale</p><input></main>"
+    )
     tab.evaluate(in_page.AXE)
     found = [violation.split(":")[0] for violation in tab.evaluate(in_page.VIOLATIONS)]
     assert sorted(found) == ["color-contrast", "label"]
@@ -114,7 +144,9 @@ def test_search_finds_pages(site, tab):
     field.fill("smoother")
     field.press("Enter")
     tab.locator("#search-results .search li a").first.wait_for()
-    found = tab.locator("#search-results .search li a").evaluate_all("links => links.map(a => a.href)")
+    found = tab.locator("#search-results .search li a").evaluate_all(
+        "links => links.map(a => a.href)"
+    )
     assert any("/chapters/04_filtering_and_smoothing.html" in link for link in found)
     assert not tab.external and not tab.problems
 

@@ -1,6 +1,7 @@
-"""One place holds the repository's address; every copy agrees with it, and `make repository` rewrites them all."""
+"""One place holds the repository's address; every copy agrees with it, and `make repository`
+rewrites them all.
+"""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -11,11 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
-
-_spec = importlib.util.spec_from_file_location("repository", ROOT / "book" / "repository.py")
-repository = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(repository)
+from tools import ROOT, repository
 
 OTHER = ("some-One", "their.book-2")
 
@@ -23,7 +20,6 @@ OTHER = ("some-One", "their.book-2")
 def install_cell(address: str) -> str:
     return f"""\
 # On Colab: install the book's package once. Elsewhere this does nothing.
-import importlib.util
 
 if importlib.util.find_spec("tutorial_dssm") is None:
     %pip install -q "tutorial_dssm[gym] @ git+{address}\""""
@@ -45,7 +41,13 @@ def disagreements(root: Path) -> list[str]:
     site = f"https://{owner}.github.io/{name}"
     demand("_config.yml, html.baseurl", config["html"]["baseurl"], f"{site}/")
     demand("_config.yml, ogp_site_url", config["sphinx"]["config"]["ogp_site_url"], f"{site}/")
-    demand("pyproject.toml", re.search(r'^Documentation = "(.*)"', (root / "pyproject.toml").read_text(), re.MULTILINE)[1], site)
+    demand(
+        "pyproject.toml",
+        re.search(r'^Documentation = "(.*)"', (root / "pyproject.toml").read_text(), re.MULTILINE)[
+            1
+        ],
+        site,
+    )
     citation = yaml.safe_load((root / "CITATION.cff").read_text())
     demand("CITATION.cff", citation["repository-code"], address)
     demand("CITATION.cff", citation["url"], site)
@@ -53,14 +55,19 @@ def disagreements(root: Path) -> list[str]:
     for path in repository.files(root):
         text = path.read_text(encoding="utf-8")
         where = path.relative_to(root)
-        if where == Path("tests/test_repository.py"):
+        if where == Path("tests/tools/test_repository.py"):
             continue
         for match in re.finditer(r"git\+(https://github\.com/[\w.-]+/[\w.-]+)", text):
             demand(where, match[1], address)
         for match in re.finditer(r"git clone (https?://[^\s`]+)", text):
             demand(where, match[1], address)
-        for match in re.finditer(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/(\w+)/([\w./-]+\.ipynb)", text):
-            demand(where, f"{match[1]} {match[2]}", f"{owner}/{name} {config['repository']['branch']}")
+        for match in re.finditer(
+            r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/(\w+)/([\w./-]+\.ipynb)",
+            text,
+        ):
+            demand(
+                where, f"{match[1]} {match[2]}", f"{owner}/{name} {config['repository']['branch']}"
+            )
             if path.suffix == ".ipynb":
                 demand(where, match[3], where.as_posix())
             elif not (root / match[3]).exists():
@@ -73,14 +80,18 @@ def disagreements(root: Path) -> list[str]:
         plain = "\n".join(line for line in "".join(cells[first]["source"]).splitlines() if line)
         demand(f"{where}, install cell", plain, install_cell(address).replace("\n\n", "\n"))
         before = "".join("".join(cell["source"]) for cell in cells[:first])
-        badge = f"https://colab.research.google.com/github/{owner}/{name}/blob/main/{where.as_posix()}"
+        badge = (
+            f"https://colab.research.google.com/github/{owner}/{name}/blob/main/{where.as_posix()}"
+        )
         if badge not in before:
             wrong.append(f"{where}: no Colab badge for {badge} before the install cell")
     return wrong
 
 
 def test_every_copy_of_the_address_agrees():
-    assert not disagreements(ROOT), "run `make repository URL=...`:\n" + "\n".join(disagreements(ROOT))
+    assert not disagreements(ROOT), "run `make repository URL=...`:\n" + "\n".join(
+        disagreements(ROOT)
+    )
 
 
 @pytest.fixture
@@ -100,12 +111,19 @@ def contents(root: Path) -> dict[Path, bytes]:
 def test_rewriting_leaves_no_old_address_and_back_is_identical(copy):
     before, old = contents(copy), "/".join(repository.current(copy))
     other = "/".join(OTHER)  # put together here, so that the way back leaves this file alone
-    changed = {path.relative_to(copy).as_posix() for path in repository.rewrite(f"https://github.com/{other}", copy)}
+    changed = {
+        path.relative_to(copy).as_posix()
+        for path in repository.rewrite(f"https://github.com/{other}", copy)
+    }
     assert {"pyproject.toml", "_config.yml", "README.md", "CITATION.cff"} <= changed
     assert changed >= {f"chapters/{path.name}" for path in (ROOT / "chapters").glob("*.ipynb")}
     assert repository.current(copy) == OTHER
     site = "{}.github.io/{}".format(*old.split("/"))
-    assert not [path for path, data in contents(copy).items() if f"github.com/{old}".encode() in data or site.encode() in data]
+    assert not [
+        path
+        for path, data in contents(copy).items()
+        if f"github.com/{old}".encode() in data or site.encode() in data
+    ]
     assert not disagreements(copy)
     repository.rewrite(f"https://github.com/{old}", copy)
     assert contents(copy) == before
@@ -134,9 +152,20 @@ def test_spellings_of_one_address(spelling):
 
 @pytest.mark.parametrize(
     "url",
-    ["", "a/b", "github.com/a/b", "http://github.com/a/b", "https://github.com/a", "https://github.com/a/b/c", "https://gitlab.com/a/b",
-     "https://github.com/-a/b", "https://github.com/a/..", "https://github.com/a b/c", 'https://github.com/a/b"'],
-)  # fmt: skip
+    [
+        "",
+        "a/b",
+        "github.com/a/b",
+        "http://github.com/a/b",
+        "https://github.com/a",
+        "https://github.com/a/b/c",
+        "https://gitlab.com/a/b",
+        "https://github.com/-a/b",
+        "https://github.com/a/..",
+        "https://github.com/a b/c",
+        'https://github.com/a/b"',
+    ],
+)
 def test_bad_address_is_refused_and_nothing_changes(url, copy):
     before = contents(copy)
     with pytest.raises(ValueError, match="expected URL=https://github.com/OWNER/NAME"):
@@ -146,6 +175,11 @@ def test_bad_address_is_refused_and_nothing_changes(url, copy):
 
 @pytest.mark.parametrize("arguments", [[], [""], ["nonsense"]])
 def test_command_line_says_what_was_expected(arguments):
-    run = subprocess.run([sys.executable, ROOT / "book" / "repository.py", *arguments], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "tools.repository", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode != 0
     assert "URL=https://github.com/OWNER/NAME" in run.stderr and "Traceback" not in run.stderr

@@ -1,17 +1,11 @@
 """The table of results: what the page and the README say is what the shipped rows say."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import pytest
 
+from tools.pages import results as make
 from tutorial_dssm import experiments, results
-
-ROOT = Path(__file__).resolve().parents[1]
-spec = importlib.util.spec_from_file_location("make_results", ROOT / "book" / "make_results.py")
-make = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make)
 
 KEYS = [m.key for m in results.MEASURES]
 
@@ -20,38 +14,44 @@ def row(run: str, seed: int, value: float) -> dict:
     return {"run": run, "seed": seed, "steps": 3000, "seconds": 90.0, **dict.fromkeys(KEYS, value)}
 
 
-ROWS = [row("ekvae-constrained", seed, 0.9 + 0.01 * seed) for seed in (1, 0, 2)] + [row("dks-constrained", 0, 0.5)]
+ROWS = [row("ekvae-constrained", seed, 0.9 + 0.01 * seed) for seed in (1, 0, 2)] + [
+    row("dks-constrained", 0, 0.5)
+]
 
 
 # ---------------------------------------------------------------- what stands in the repository
 
 
-def test_the_page_says_what_the_rows_say():
-    assert make.PAGE.read_text(encoding="utf-8") == make.page(make.load()), "run book/make_results.py"
-    assert "{include} results_table.md" in (ROOT / "book" / "results.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_says_what_the_rows_say():
-    readme = make.README.read_text(encoding="utf-8")
-    assert readme == make.with_part(readme, make.readme_part(make.load())), "run book/make_results.py"
-
-
-@pytest.mark.skipif(not make.ROWS.exists(), reason="the rows are not shipped yet")
 def test_rows_are_complete():
     rows = experiments.load_results()
     assert len({(r["run"], r["seed"]) for r in rows}) == len(rows), "a run and seed occur twice"
     for r in rows:
         assert r["run"] in experiments.EXPERIMENTS and {"seed", "steps", "seconds", *KEYS} <= set(r)
         assert all(math.isfinite(r[key]) for key in KEYS)
-    for run in ("ekvae-constrained", "dks-constrained", "dks-elbo-learned-noise", "ekvae-elbo-learned-noise"):
-        assert sorted(r["seed"] for r in rows if r["run"] == run) == list(range(5)), f"{run}: seeds 0 to 4, once each"
+    for run in (
+        "ekvae-constrained",
+        "dks-constrained",
+        "dks-elbo-learned-noise",
+        "ekvae-elbo-learned-noise",
+    ):
+        assert sorted(r["seed"] for r in rows if r["run"] == run) == list(range(5)), (
+            f"{run}: seeds 0 to 4, once each"
+        )
 
 
-@pytest.mark.skipif(not results.SEARCH.exists(), reason="the search is not shipped yet")
 def test_search_rows_are_complete():
     trials = results.load_search()
     for trial in trials:
-        assert set(trial) >= {"model", "settings", "seed", "steps", "r2_sin", "r2_cos", "r2_velocity", "mse_open_loop"}
+        assert set(trial) >= {
+            "model",
+            "settings",
+            "seed",
+            "steps",
+            "r2_sin",
+            "r2_cos",
+            "r2_velocity",
+            "mse_open_loop",
+        }
         assert all(-1 <= trial[key] <= 1 for key in ("r2_sin", "r2_cos", "r2_velocity"))
     assert results.search_table(trials).count("\n") >= 2
 
@@ -60,11 +60,16 @@ def test_search_rows_are_complete():
 
 
 def test_summary_is_mean_sample_deviation_and_worst():
-    velocity, error, rate = (next(m for m in results.MEASURES if m.key == k) for k in ("r2_velocity", "mse_open_loop", "rate"))
+    velocity, error, rate = (
+        next(m for m in results.MEASURES if m.key == k)
+        for k in ("r2_velocity", "mse_open_loop", "rate")
+    )
     s = results.summarise(ROWS, "ekvae-constrained", velocity)
     assert s.mean == pytest.approx(0.91) and s.sd == pytest.approx(0.01) and s.seeds == 3
     assert s.worst == 0.9  # more is better: the smallest
-    assert results.summarise(ROWS, "ekvae-constrained", error).worst == 0.92  # less is better: the largest
+    assert (
+        results.summarise(ROWS, "ekvae-constrained", error).worst == 0.92
+    )  # less is better: the largest
     assert math.isnan(results.summarise(ROWS, "ekvae-constrained", rate).worst)
     assert math.isnan(results.summarise(ROWS, "dks-constrained", velocity).sd)
     with pytest.raises(ValueError, match="no row"):
@@ -75,22 +80,42 @@ def test_page_holds_the_command_of_every_number():
     page = make.page(ROWS)
     assert "for seed in 0 1 2; do" in page and "train ekvae-constrained --seed $seed" in page
     assert "evaluate runs/ekvae-constrained-seed$seed --json" in page
-    assert page.index("dks-constrained") < page.index("ekvae-constrained")  # the order of the experiments
+    assert page.index("dks-constrained") < page.index(
+        "ekvae-constrained"
+    )  # the order of the experiments
     lines = [line for line in page.splitlines() if line.startswith("| `")]
-    assert len(lines) == 2 and "0.910 ± 0.010 (0.900)" in lines[1] and "0.500" in lines[0] and "±" not in lines[0]
-    seeds = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith(("| 0", "| 1", "| 2"))]
+    assert (
+        len(lines) == 2
+        and "0.910 ± 0.010 (0.900)" in lines[1]
+        and "0.500" in lines[0]
+        and "±" not in lines[0]
+    )
+    seeds = [
+        line.split("|")[1].strip()
+        for line in page.splitlines()
+        if line.startswith(("| 0", "| 1", "| 2"))
+    ]
     assert seeds == ["0", "0", "1", "2"]
 
 
 def test_tables_have_as_many_cells_in_each_line():
-    for table in (results.summary_table(ROWS), results.summary_table(ROWS, KEYS), results.seed_table(ROWS, "ekvae-constrained")):
+    for table in (
+        results.summary_table(ROWS),
+        results.summary_table(ROWS, KEYS),
+        results.seed_table(ROWS, "ekvae-constrained"),
+    ):
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
 def test_readme_part_stands_between_the_markers():
     readme = f"before\n{make.BEGIN}\nold\n{make.END}\nafter\n"
     filled = make.with_part(readme, make.readme_part(ROWS))
-    assert filled.startswith("before\n") and filled.endswith("\nafter\n") and "old" not in filled and "`ekvae-constrained`" in filled
+    assert (
+        filled.startswith("before\n")
+        and filled.endswith("\nafter\n")
+        and "old" not in filled
+        and "`ekvae-constrained`" in filled
+    )
     assert make.with_part(filled, make.readme_part(ROWS)) == filled
     for broken in ("no markers", f"{make.END}{make.BEGIN}", readme + make.BEGIN):
         with pytest.raises(ValueError, match="README.md must hold"):
@@ -98,13 +123,30 @@ def test_readme_part_stands_between_the_markers():
 
 
 def test_search_table_counts_seeds_that_found_angle_and_velocity():
-    trial = {"model": "DKS", "settings": "a", "steps": 10, "r2_sin": 0.99, "r2_cos": 0.99, "mse_open_loop": None}
-    table = results.search_table([trial | {"seed": 0, "r2_velocity": 0.96}, trial | {"seed": 1, "r2_velocity": 0.1}])
+    trial = {
+        "model": "DKS",
+        "settings": "a",
+        "steps": 10,
+        "r2_sin": 0.99,
+        "r2_cos": 0.99,
+        "mse_open_loop": None,
+    }
+    table = results.search_table(
+        [trial | {"seed": 0, "r2_velocity": 0.96}, trial | {"seed": 1, "r2_velocity": 0.1}]
+    )
     assert "1 of 2" in table and "0.100 to 0.960" in table and table.rstrip().endswith("| – |")
 
 
-@pytest.mark.parametrize("value, digits, sign, text", [
-    (0.12345, 3, "", "0.123"), (0.5, 1, "+", "+0.5"), (-2.0, 0, "+", "-2"), (3.2e28, 4, "", "3.2e+28"), (None, 2, "", "–"), (math.inf, 2, "", "–"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value, digits, sign, text",
+    [
+        (0.12345, 3, "", "0.123"),
+        (0.5, 1, "+", "+0.5"),
+        (-2.0, 0, "+", "-2"),
+        (3.2e28, 4, "", "3.2e+28"),
+        (None, 2, "", "–"),
+        (math.inf, 2, "", "–"),
+    ],
+)
 def test_numbers(value, digits, sign, text):
     assert results.number(value, digits, sign) == text

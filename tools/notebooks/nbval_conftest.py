@@ -1,7 +1,8 @@
-"""`book/check.py` puts this beside a copied chapter as conftest.py: nbval's kernel gets sockets of its own.
+"""`tools/notebooks/check.py` puts this beside a copied chapter as conftest.py: nbval's kernel gets
+sockets of its own.
 
-They are files in a folder that no other kernel uses. Two kernels that start at the same moment can pick the same port, and then
-one never answers.
+They are files in a folder that no other kernel uses. Two kernels that start at the same moment can
+pick the same port, and then one never answers.
 """
 
 import tempfile

@@ -1,20 +1,16 @@
-"""Make two pages: the table of equations, book/equations.md, and the cheat sheet, book/cheat_sheet.md.
+"""The table of equations and the cheat sheet: `python -m tools.pages.equations [--check]`.
 
-    python book/make_equations.py            write the pages
-    python book/make_equations.py --check    write nothing; fail where a page differs from what chapters and docstrings say
+The table holds every numbered equation, the function that computes it and the test that checks it.
+The cheat sheet holds the formulas that cheat_sheet.yml, beside this file, names.
 
-The table holds every numbered equation, the function that computes it and the test that checks it. The cheat sheet holds the formulas that
-book/cheat_sheet.yml names.
-
-A numbered equation is one with a label: `$$ (label)` or a `{math}` directive with `:label:`. A function or a test says which ones it
-computes or checks in a line of its docstring:
+A numbered equation is one with a label: `$$ (label)` or a `{math}` directive with `:label:`. A
+function or a test says which ones it computes or checks in a line of its docstring:
 
     Equations: kf-predict, kf-update
 
-An equation that no docstring names is left to its chapter: a code cell must follow it before the next section begins.
+An equation that no docstring names is left to its chapter: a code cell must follow it before the
+next section begins.
 """
-
-from __future__ import annotations
 
 import ast
 import re
@@ -24,9 +20,12 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools import ROOT, generated
+from tools.generated import MADE
+
 BOOK = ROOT / "book"
-MADE = "% Written by `python book/make_equations.py`. Do not edit."
+CHOSEN = Path(__file__).with_name("cheat_sheet.yml")
+TABLE, SHEET = f"{MADE}/equations.md", f"{MADE}/cheat_sheet.md"
 CELL = "the cell in the chapter"
 
 _LABEL = re.compile(r"\$\$\s*\(([^)\s]+)\)\s*$")
@@ -81,7 +80,12 @@ def read_page(text: str) -> tuple[str, list[Equation]]:
             kind, tex = "$$", []
         elif label := _LABEL.search(line):
             add(label[1], [line[: label.start()].strip().removeprefix("$$")])
-        elif opened and (opened[2] in ("math", "code-cell") or not opened[2] and opened[1][0] == "`" and "{" not in line):
+        elif opened and (
+            opened[2] in ("math", "code-cell")
+            or not opened[2]
+            and opened[1][0] == "`"
+            and "{" not in line
+        ):
             fence, kind, tex = opened[1], opened[2] or "code", []
             if kind == "code-cell":
                 for equation in waiting:
@@ -95,7 +99,9 @@ def read_page(text: str) -> tuple[str, list[Equation]]:
 
 
 def labels_in(docstring: str) -> list[str]:
-    """The labels of the lines `Equations: ...` of a docstring. ValueError for a line that is not a list of labels."""
+    """The labels of the lines `Equations: ...` of a docstring. ValueError for a line that is not a
+    list of labels.
+    """
     labels = []
     for match in _LINE.finditer(docstring):
         if not re.fullmatch(r" [\w-]+(, [\w-]+)*", match[1].rstrip()):
@@ -123,67 +129,98 @@ def functions() -> list[Mention]:
     source = ROOT / "src"
     found = []
     for path in sorted((source / "tutorial_dssm").rglob("*.py")):
-        module = ".".join(path.relative_to(source).with_suffix("").parts)
+        module = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
         found += mentions(ast.parse(path.read_text(encoding="utf-8")).body, f"{module}.")
     return found
 
 
 def tests() -> list[Mention]:
     """Every equation that a docstring of a test names."""
-    paths = sorted((ROOT / "tests").glob("test_*.py"))
-    return [found for path in paths for found in mentions(ast.parse(path.read_text(encoding="utf-8")).body, f"{path.name}::")]
+    folder, found = ROOT / "tests", []
+    for path in sorted(folder.rglob("test_*.py")):
+        prefix = f"{path.relative_to(folder).as_posix()}::"
+        found += mentions(ast.parse(path.read_text(encoding="utf-8")).body, prefix)
+    return found
 
 
 def pages() -> dict[str, tuple[str, list[Equation]]]:
-    """Address, title and equations of the pages that have any: hand-written ones of book/, then the chapters."""
+    """Address, title and equations of the pages that have any: hand-written ones of book/, then the
+    chapters.
+    """
     found = {}
     for path in [*sorted(BOOK.glob("*.md")), *sorted((ROOT / "chapters" / "text").glob("*.md"))]:
         title, equations = read_page(path.read_text(encoding="utf-8"))
         if equations:
-            found[path.name if path.parent == BOOK else f"../chapters/{path.stem}.ipynb"] = (title, equations)
+            found[path.name if path.parent == BOOK else f"../chapters/{path.stem}.ipynb"] = (
+                title,
+                equations,
+            )
     return found
 
 
 def chosen() -> dict[str, dict[str, str]]:
     """The headings of the cheat sheet, each with its labels and what they are called."""
-    return yaml.safe_load((BOOK / "cheat_sheet.yml").read_text(encoding="utf-8"))
+    return yaml.safe_load(CHOSEN.read_text(encoding="utf-8"))
 
 
 def problems() -> list[str]:
-    """What keeps the table from being complete: labels used twice, unknown ones, equations that nothing computes or checks."""
+    """What keeps the table from being complete: labels used twice, unknown ones, equations that
+    nothing computes or checks.
+    """
     every = [equation for _, equations in pages().values() for equation in equations]
     known = {equation.label for equation in every}
     computed, checked = ({m.label for m in found} for found in (functions(), tests()))
-    wrong = [f"{label}: two equations" for label in sorted(known) if sum(e.label == label for e in every) > 1]
-    wrong += [f"{m.label}: no such equation, named by {m.name}" for m in [*functions(), *tests()] if m.label not in known]
-    wrong += [f"{e.label}: no function and no cell computes it" for e in every if not e.cell and e.label not in computed]
-    wrong += [f"{e.label}: no test and no cell checks it" for e in every if not e.cell and e.label not in checked]
-    wrong += [f"{label}: no such equation, named by book/cheat_sheet.yml" for names in chosen().values() for label in names if label not in known]
+    wrong = [
+        f"{label}: two equations"
+        for label in sorted(known)
+        if sum(e.label == label for e in every) > 1
+    ]
+    wrong += [
+        f"{m.label}: no such equation, named by {m.name}"
+        for m in [*functions(), *tests()]
+        if m.label not in known
+    ]
+    wrong += [
+        f"{e.label}: no function and no cell computes it"
+        for e in every
+        if not e.cell and e.label not in computed
+    ]
+    wrong += [
+        f"{e.label}: no test and no cell checks it"
+        for e in every
+        if not e.cell and e.label not in checked
+    ]
+    wrong += [
+        f"{label}: no such equation, named by cheat_sheet.yml"
+        for names in chosen().values()
+        for label in names
+        if label not in known
+    ]
     return wrong
 
 
 def _links(label: str, found: list[Mention]) -> list[str]:
-    return [f"{{py:{m.role}}}`{m.name.removeprefix('tutorial_dssm.')} <{m.name}>`" for m in found if m.label == label]
+    return [
+        f"{{py:{m.role}}}`{m.name.removeprefix('tutorial_dssm.')} <{m.name}>`"
+        for m in found
+        if m.label == label
+    ]
 
 
 def _tests(label: str, found: list[Mention]) -> list[str]:
     return [f"`{m.name}`" for m in found if m.label == label]
 
 
-def equations_page() -> str:
-    """The text of book/equations.md."""
+def equations_table() -> str:
+    """What book/equations.md includes."""
     by_function, by_test = functions(), tests()
     every = [equation.label for _, equations in pages().values() for equation in equations]
     computed, checked = ({m.label for m in found} for found in (by_function, by_test))
     parts = [
-        MADE,
-        "# Equations, functions, tests",
-        f"The book has {len(every)} numbered equations. For {len(computed.intersection(every))} of them the package has a function, "
-        f"for {len(checked.intersection(every))} a test. The others are computed and checked in their chapter, by the cell that follows: "
-        "click the number.",
-        "`make test` runs all tests, runs all cells again, and compares their outputs with those that you see here. To run one test, copy its name: "
-        "`pytest tests/NAME`.",
-        "The table is made from the labels of the equations and from the lines `Equations: …` in docstrings. A test fails where an entry is missing.",
+        f"The book has {len(every)} numbered equations. "
+        f"For {len(computed.intersection(every))} of them the package has a function, "
+        f"for {len(checked.intersection(every))} a test. The others are computed and checked in "
+        "their chapter, by the cell that follows: click the number.",
     ]
     for address, (title, equations) in pages().items():
         number = re.match(r"\.\./chapters/0*(\d+)_", address)
@@ -192,27 +229,35 @@ def equations_page() -> str:
             if e.section != section:
                 section = e.section
                 rows.append(f"| | **{section.replace('|', '&#124;')}** | |")
-            computed_by, checked_by = ("<br>".join(names) or CELL for names in (_links(e.label, by_function), _tests(e.label, by_test)))
+            computed_by, checked_by = (
+                "<br>".join(names) or CELL
+                for names in (_links(e.label, by_function), _tests(e.label, by_test))
+            )
             rows.append(f"| {{eq}}`{e.label}` | {computed_by} | {checked_by} |")
         parts += [
             f"## {f'Chapter {number[1]}: ' if number else ''}{title}",
             f"From [this page]({address}).",
-            "\n".join([":::{table}", ":class: equations", "| | computed by | checked by |", "|---|---|---|", *rows, ":::"]),
+            "\n".join(
+                [
+                    ":::{table}",
+                    ":class: equations",
+                    "| | computed by | checked by |",
+                    "|---|---|---|",
+                    *rows,
+                    ":::",
+                ]
+            ),
         ]
     return "\n\n".join(parts) + "\n"
 
 
 def cheat_sheet() -> str:
-    """The text of book/cheat_sheet.md."""
+    """What book/cheat_sheet.md includes."""
     by_function = functions()
-    tex = {equation.label: equation.tex for _, equations in pages().values() for equation in equations}
-    parts = [
-        MADE,
-        "# Cheat sheet",
-        "The main formulas of the book on one page. The number leads to the derivation, the name to the function that computes it. "
-        "[](notation.md) explains the symbols, [](equations.md) lists all equations with their tests.",
-        "Array shapes are `[B, T, ·]`. Information is in nats per sequence. $u_t$ acts between $t$ and $t+1$.",
-    ]
+    tex = {
+        equation.label: equation.tex for _, equations in pages().values() for equation in equations
+    }
+    parts = []
     for heading, names in chosen().items():
         parts.append(f"## {heading}")
         for label, name in names.items():
@@ -221,19 +266,19 @@ def cheat_sheet() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def made() -> dict[str, str]:
+    """Both includes. ValueError, with all problems, where the table is not complete."""
+    if wrong := problems():
+        raise ValueError("the table of equations is not complete:\n" + "\n".join(wrong))
+    return {
+        TABLE: generated.note(TABLE) + equations_table(),
+        SHEET: generated.note(SHEET) + cheat_sheet(),
+    }
+
+
 def main(arguments: list[str]) -> int:
     """Write or check; returns the exit code."""
-    if wrong := problems():
-        print("\n".join(wrong), file=sys.stderr)
-        return 1
-    for name, text in (("equations.md", equations_page()), ("cheat_sheet.md", cheat_sheet())):
-        path = BOOK / name
-        if "--check" not in arguments:
-            path.write_text(text, encoding="utf-8")
-        elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            print(f"book/{name} is out of date: run `python book/make_equations.py`", file=sys.stderr)
-            return 1
-    return 0
+    return generated.command(made, arguments)
 
 
 if __name__ == "__main__":

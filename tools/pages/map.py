@@ -1,16 +1,14 @@
-"""Draw the map of the chapters, and one with each part marked: `python book/make_map.py` writes book/_static/map*.svg."""
+"""The map of the chapters, and one with each part marked: `python -m tools.pages.map [--check]`."""
 
-import io
-from pathlib import Path
+import sys
+from functools import partial
 
-import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-STATIC = Path(__file__).resolve().parent / "_static"
+from tools import generated
+from tools.generated import MADE, Picture
+
 WIDTH, HEIGHT, COLUMN, ROW = 1.8, 0.85, 2.1, 1.5
 # name: (colour, where it stands, alignment), in the order of the rows
 PARTS = {
@@ -33,7 +31,20 @@ CHAPTERS = {
     10: (3, 3, "Which model,\nwhich loss?"),
 }
 # (a chapter, one that needs it): how far from the middle of its box the arrow starts and ends
-NEEDS = {(1, 2): 0, (3, 4): 0, (4, 5): 0, (6, 7): 0, (7, 8): 0, (8, 9): 0, (1, 6): 0, (3, 6): 0.5, (2, 8): 0.75, (4, 7): 0.5, (4, 9): 0.5, (9, 10): 0}
+NEEDS = {
+    (1, 2): 0,
+    (3, 4): 0,
+    (4, 5): 0,
+    (6, 7): 0,
+    (7, 8): 0,
+    (8, 9): 0,
+    (1, 6): 0,
+    (3, 6): 0.5,
+    (2, 8): 0.75,
+    (4, 7): 0.5,
+    (4, 9): 0.5,
+    (9, 10): 0,
+}
 
 
 def place(chapter: int) -> tuple[float, float]:
@@ -43,16 +54,42 @@ def place(chapter: int) -> tuple[float, float]:
 
 
 def draw(marked: int | None = None) -> Figure:
-    """All chapters in the rows of their parts, an arrow from each to those that need it; with `marked`, the other parts are pale."""
-    figure, axes = plt.subplots(figsize=(7.4, 5.3))
+    """All chapters in the rows of their parts, an arrow from each to those that need it; with
+    `marked`, the other parts are pale.
+    """
+    figure = Figure(figsize=(7.4, 5.3))
+    axes = figure.subplots()
     for k, (name, (_, (x, y), alignment)) in enumerate(PARTS.items()):
-        axes.text(x, y, name, ha=alignment, va="center", color="#333333", fontsize=12, weight="bold" if marked in (None, k) else "normal")
+        axes.text(
+            x,
+            y,
+            name,
+            ha=alignment,
+            va="center",
+            color="#333333",
+            fontsize=12,
+            weight="bold" if marked in (None, k) else "normal",
+        )
     for chapter, (part, _, text) in CHAPTERS.items():
         (x, y), colour = place(chapter), list(PARTS.values())[part][0]
         fill = f"{colour}55" if marked in (None, part) else "#FFFFFF"
-        style = {"boxstyle": "round,pad=0,rounding_size=0.1", "facecolor": fill, "edgecolor": colour, "linewidth": 1.6}
+        style = {
+            "boxstyle": "round,pad=0,rounding_size=0.1",
+            "facecolor": fill,
+            "edgecolor": colour,
+            "linewidth": 1.6,
+        }
         axes.add_patch(FancyBboxPatch((x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, **style))
-        axes.text(x - WIDTH / 2 + 0.22, y, str(chapter), ha="center", va="center", fontsize=14, weight="bold", color="#222222")
+        axes.text(
+            x - WIDTH / 2 + 0.22,
+            y,
+            str(chapter),
+            ha="center",
+            va="center",
+            fontsize=14,
+            weight="bold",
+            color="#222222",
+        )
         axes.text(x + 0.2, y, text, ha="center", va="center", fontsize=9.5, color="#222222")
     for (tail, head), aside in NEEDS.items():
         (x0, y0), (x1, y1) = place(tail), place(head)
@@ -61,21 +98,38 @@ def draw(marked: int | None = None) -> Figure:
         else:
             aside = aside if x1 > x0 else -aside
             start, end = (x0 + aside, y0 - HEIGHT / 2), (x1 - aside, y1 + HEIGHT / 2)
-        axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#555555", "lw": 1.2, "shrinkA": 1, "shrinkB": 1})
+        axes.annotate(
+            "",
+            end,
+            start,
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "#555555",
+                "lw": 1.2,
+                "shrinkA": 1,
+                "shrinkB": 1,
+            },
+        )
     axes.set(xlim=(-1.0, 3 * COLUMN + 1.0), ylim=(-3 * ROW - 0.55, 0.85), aspect="equal")
     axes.axis("off")
     figure.subplots_adjust(0, 0, 1, 1)
     return figure
 
 
-def main() -> None:
-    """Write the map and the map of each part; the same bytes every time."""
-    with plt.rc_context({"svg.hashsalt": "map", "font.family": "DejaVu Sans"}):
-        for name, marked in {"map": None, **{f"map_part{k + 1}": k for k in range(len(PARTS))}}.items():
-            buffer = io.StringIO()
-            draw(marked).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-            (STATIC / f"{name}.svg").write_text(buffer.getvalue(), encoding="utf-8")
+def made() -> dict[str, Picture]:
+    """The map, and the map of each part."""
+    shown = [PARTS, list(CHAPTERS.items()), list(NEEDS.items())]
+    maps = {"map": None, **{f"map_part{k + 1}": k for k in range(len(PARTS))}}
+    return {
+        f"{MADE}/{name}.svg": Picture([marked, *shown], partial(draw, marked))
+        for name, marked in maps.items()
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check; returns the exit code."""
+    return generated.command(made, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

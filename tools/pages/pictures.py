@@ -1,18 +1,27 @@
-"""Draw the picture of the README and the landing page, `book/_static/prediction.png`, from the shipped weights: `python book/make_pictures.py`."""
+"""The picture of the README and the landing page, and that of the page on scaling: `python -m
+tools.pages.pictures [--check]`.
 
-import io
-from pathlib import Path
+The first comes from shipped weights, the second from the times that `benchmarks/scaling.py --write`
+measured.
+"""
+
+import sys
 
 import torch
+from matplotlib.figure import Figure
 
+from tools import ROOT, generated
+from tools.generated import MADE, Picture
 from tutorial_dssm import experiments, figures, files
 
 RUNS = {"dks-classic-elbo-learned-noise": "DKS, plain ELBO", "ekvae-constrained": "EKVAE, balanced"}
+TIMES = ROOT / "benchmarks" / "results" / "scaling.json"
 
 
-def main() -> None:
-    """Predict the test sequence on which the first run has its median error, open loop from the smoothed first state."""
-    torch.set_num_threads(1)
+def prediction() -> Figure:
+    """The test sequence on which the first run has its median error, predicted open loop from the
+    smoothed first state.
+    """
     test = experiments.make_data("pendulum").test
     predicted = {}
     with torch.no_grad():
@@ -20,13 +29,27 @@ def main() -> None:
             model = experiments.load_pretrained(name).model
             z1 = model.infer(test.x, test.u, torch.Generator().manual_seed(0)).mean[:, 0]
             predicted[label] = model.decode(model.predict(z1, test.u))
-    errors = ((predicted["DKS, plain ELBO"] - test.x) ** 2).mean((1, 2))
+    errors = ((next(iter(predicted.values())) - test.x) ** 2).mean((1, 2))
     chosen = errors.argsort()[(len(errors) - 1) // 2].item()
-    figure = figures.prediction(test.x[chosen], {label: frames[chosen] for label, frames in predicted.items()}, error=True)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=140)
-    files.write(Path(__file__).parent / "_static" / "prediction.png", buffer.getvalue())
+    shown = {label: frames[chosen] for label, frames in predicted.items()}
+    return figures.prediction(test.x[chosen], shown, error=True)
+
+
+def made() -> dict[str, Picture]:
+    """Both pictures."""
+    torch.set_num_threads(1)
+    times = files.read_json(TIMES)
+    runs = {label: generated.weights(name) for name, label in RUNS.items()}
+    return {
+        f"{MADE}/prediction.png": Picture(runs, prediction),
+        f"{MADE}/scaling.png": Picture(times, lambda: figures.scaling(times)),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write or check; returns the exit code."""
+    return generated.command(made, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,51 +1,21 @@
-"""The study's schedules, chosen: `python book/make_tuning.py [RUNS_FOLDER]` trains 63 short runs on all cores and writes study_tuning.md.
+"""The table of the study's tuning, and the settings that win: `python -m tools.pages.tuning
+[--check]`.
 
-For each objective three settings of the one knob that a schedule has; for each setting every model of the study, at its budget, on a seed that the
-study does not use, judged on validation sequences. One setting wins for all models, so that none is tuned more than another. The rows become
-`pretrained/study_tuning.json`. A run that is there is not made again. `--check` writes nothing and fails where the page or `study.BUDGET_OBJECTIVES`
-differs from what the rows say.
+The rows are those of tools.ship.tuning. One setting wins for all models, so that none is tuned more
+than another. Fails where `study.BUDGET_OBJECTIVES` has another setting than the winner.
 """
 
 import math
 import sys
-from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 
-import joblib
-import torch
+from tools import generated
+from tools.ship.tuning import KNOBS
+from tutorial_dssm import results, study
 
-from tutorial_dssm import experiments, files, results, study
-
-SEED = 10
-KNOBS = {  # objective: its knob, the settings tried
-    "elbo-learned-noise": ("sigma0", (0.1, 0.3, 1.0)),
-    "annealed": ("steps", (300, 600, 1200)),
-    "constrained": ("lambda0", (0.0008, 0.0024, 0.0072)),
-}
-FILTERS = ("dkf", "dvbf", "rssm")  # judged by their forecast after ten frames: a filter's z_1 has seen one frame, or three
-ROWS, PAGE = experiments.PRETRAINED / "study_tuning.json", Path(__file__).parent / "study_tuning.md"
-
-
-def candidates() -> list[tuple[experiments.Experiment, str, float]]:
-    """Every run, with its objective and setting."""
-    found = []
-    for objective, (knob, settings) in KNOBS.items():
-        for setting in settings:
-            for model in study.MODELS:
-                e = study.equal_budget(experiments.get(f"{model}-{objective}", SEED))
-                found.append((replace(e, objective=replace(e.objective, **{knob: setting})), objective, setting))
-    return found
-
-
-def outcome(experiment: experiments.Experiment, objective: str, setting: float, folder: Path) -> dict:
-    """A run's row: its numbers on the validation sequences."""
-    torch.set_num_threads(1)
-    path = folder / f"{experiment.name}-{setting}"
-    experiments.run(experiment, path, "cpu", progress=False)
-    numbers = experiments.evaluate(experiments.load_run(path), "validation")
-    kept = {key: numbers[key] for key in ("r2_sin", "r2_cos", "r2_velocity", "mse_open_loop", "mse_forecast", "rate")}
-    return {"run": experiment.name, "model": study.split(experiment.name)[0], "objective": objective, "setting": setting, "seed": SEED, **kept}
+PAGE = f"{generated.MADE}/study_tuning.md"
+# A filter's z_1 has seen one frame, or three: it is judged by its forecast after ten.
+FILTERS = ("dkf", "dvbf", "rssm")
 
 
 def error(row: dict) -> float:
@@ -54,13 +24,16 @@ def error(row: dict) -> float:
 
 
 def scores(rows: list[dict], objective: str) -> dict[float, float]:
-    """Setting -> how many times larger its error is than that of a model's best setting, as a geometric mean over the models."""
+    """Setting -> its error divided by that of a model's best setting, as a geometric mean over the
+    models.
+    """
     own = [row for row in rows if row["objective"] == objective]
-    best = {model: min(error(row) for row in own if row["model"] == model) for model in study.MODELS}
-    return {
-        setting: math.exp(fmean(math.log(error(row) / best[row["model"]]) for row in own if row["setting"] == setting))
-        for setting in KNOBS[objective][1]
-    }
+    best = {m: min(error(row) for row in own if row["model"] == m) for m in study.MODELS}
+    found = {}
+    for setting in KNOBS[objective][1]:
+        ratios = [error(row) / best[row["model"]] for row in own if row["setting"] == setting]
+        found[setting] = math.exp(fmean(math.log(ratio) for ratio in ratios))
+    return found
 
 
 def table(rows: list[dict]) -> str:
@@ -68,12 +41,15 @@ def table(rows: list[dict]) -> str:
     body = []
     for objective, (knob, settings) in KNOBS.items():
         score = scores(rows, objective)
+        own = [row for row in rows if row["objective"] == objective]
         for setting in settings:
-            cells = {row["model"]: error(row) for row in rows if (row["objective"], row["setting"]) == (objective, setting)}
+            errors = {row["model"]: error(row) for row in own if row["setting"] == setting}
             mark = " (chosen)" if score[setting] == min(score.values()) else ""
-            errors = [results.number(cells[model], 4) for model in study.MODELS]
-            body.append([f"`{objective}`", f"`{knob}` = {setting}{mark}", *errors, results.number(score[setting], 2)])
-    return results.markdown(["objective", "setting", *(f"`{model}`" for model in study.MODELS), "times the best"], body) + "\n"
+            cells = [results.number(errors[model], 4) for model in study.MODELS]
+            what = [f"`{objective}`", f"`{knob}` = {setting}{mark}"]
+            body.append([*what, *cells, results.number(score[setting], 2)])
+    head = ["objective", "setting", *(f"`{model}`" for model in study.MODELS), "times the best"]
+    return results.markdown(head, body) + "\n"
 
 
 def in_force(objective: str) -> float:
@@ -81,28 +57,19 @@ def in_force(objective: str) -> float:
     return getattr(study.BUDGET_OBJECTIVES[objective], KNOBS[objective][0])
 
 
-def check(rows: list[dict]) -> list[str]:
-    """What does not agree with the rows."""
-    wrong = [] if PAGE.exists() and PAGE.read_text(encoding="utf-8") == table(rows) else [f"{PAGE.name} differs from the rows"]
+def made() -> dict[str, str]:
+    """The table. ValueError where the study uses a setting that does not win."""
+    rows = results.load_tuning()
     for objective in KNOBS:
         score = scores(rows, objective)
         if score[in_force(objective)] != min(score.values()):
-            wrong.append(f"the study does not use the best setting of {objective}: {score}")
-    return wrong
+            raise ValueError(f"the study does not use the best setting of {objective}: {score}")
+    return {PAGE: generated.note(PAGE) + table(rows)}
 
 
 def main(arguments: list[str]) -> int:
-    """All runs, their rows, and the page."""
-    if "--check" in arguments:
-        for problem in (problems := check(files.read_json(ROWS))):
-            print(f"error: {problem}", file=sys.stderr)
-        return int(bool(problems))
-    folder = Path(arguments[0] if arguments else "runs/tuning").resolve()
-    with joblib.parallel_config("loky", inner_max_num_threads=1):
-        rows = joblib.Parallel(n_jobs=-1, batch_size=1, verbose=5)(joblib.delayed(outcome)(*job, folder) for job in candidates())
-    files.write_json(ROWS, rows)
-    files.write(PAGE, table(rows).encode())
-    return 0
+    """Write or check; returns the exit code."""
+    return generated.command(made, arguments)
 
 
 if __name__ == "__main__":

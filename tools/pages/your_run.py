@@ -1,122 +1,89 @@
-"""Make the generated part of the page "Your run": numbers beside the book's own, and the run's figures.
+"""The generated part of the page "Your run": `python -m tools.pages.your_run RUN_FOLDER`, after
+`make book` has trained it.
 
-`make book` calls this after training, evaluation and figures. It reads
-
-    book/_generated/your_run/numbers.json   what `python -m tutorial_dssm evaluate RUN --json` printed
-    book/_generated/your_run/*.png          what `python -m tutorial_dssm figures RUN --out DIR` drew
-    book/_generated/your_run/figures.json   optional: {"file name": "alternative text"}
-    src/tutorial_dssm/pretrained/results.json   the book's rows: five seeds of every run
-
-and writes book/_generated/your_run.md, which book/your_run.md includes. Git ignores book/_generated, so a run never
-changes the tree.
+Evaluates the run, puts its numbers beside the book's own, and draws its figures. Everything goes
+into book/made/your_run/, which git ignores: a run never changes the tree.
 """
 
-from __future__ import annotations
-
-import json
-import math
-import os
+import argparse
+import shutil
 import sys
-from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 
-ROOT = Path(__file__).resolve().parents[1]
-GENERATED = ROOT / "book" / "_generated"
-RESULTS = ROOT / "src" / "tutorial_dssm" / "pretrained" / "results.json"
+from tools import ROOT
+from tools.generated import MADE
+from tutorial_dssm import experiments, files, results, run_figures
+from tutorial_dssm.training import CHECKPOINT
 
-# key of `evaluate --json`, column head, decimals
-COLUMNS = [
-    ("r2_sin", "$R^2$ $\\sin\\varphi$", 3),
-    ("r2_cos", "$R^2$ $\\cos\\varphi$", 3),
-    ("r2_velocity", "$R^2$ $\\dot\\varphi$", 3),
-    ("r2_velocity_knn", "$R^2$ $\\dot\\varphi$ (kNN)", 3),
-    ("mse_open_loop", "open-loop MSE", 4),
-    ("mse_forecast", "forecast MSE", 4),
-    ("rate", "rate (nats)", 1),
-]
-
-# The alternative text of a figure: the first entry whose key is part of the file's name.
-ALT = {
-    "training": "Latent space of your run at several moments of training, with the multiplier, distortion and rate below",
-    "latent": "Latent states of your run, coloured by the pendulum's angle on the left and by its velocity on the right",
-    "prediction": "Observed frames in the upper row, frames predicted by your run in the lower row",
-    "rate": "Rate against distortion over the training of your run",
-    "inference": "Inference in your run: frames, auxiliary variables and smoothed states",
-}
+FOLDER = f"{MADE}/your_run"
+PAGE = "page.md"
+HEADLINE = "ekvae-constrained"  # the book's rows of the same run come first
 
 
-def number(value: object, decimals: int) -> str:
-    """`value` with a fixed number of decimals; a dash where there is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return "–"
-    return f"{value:.{decimals}f}"
-
-
-def table(numbers: dict, results: list[dict]) -> str:
+def table(numbers: Mapping, rows: Sequence[Mapping]) -> str:
     """Your run first, then the mean over seeds of every run of the book, as a Markdown table."""
-    runs = defaultdict(list)
-    for row in results:
-        runs[row["run"]].append(row)
-    lines = ["| | " + " | ".join(head for _, head, _ in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    lines.append("| **your run** | " + " | ".join(f"**{number(numbers.get(key), n)}**" for key, _, n in COLUMNS) + " |")
-    for run, rows in sorted(runs.items(), key=lambda item: (item[0] != "ekvae-constrained", item[0])):
-        cells = []
-        for key, _, n in COLUMNS:
-            values = [row[key] for row in rows if isinstance(row.get(key), (int, float))]
-            cells.append(number(fmean(values), n) if values else "–")
-        seeds = "1 seed" if len(rows) == 1 else f"mean of {len(rows)} seeds"
-        lines.append(f"| `{run}`, {seeds} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    yours = [f"**{results.number(numbers.get(m.key), m.digits)}**" for m in results.MEASURES]
+    body = [["**your run**", *yours]]
+    for run in sorted(results.runs(rows), key=lambda name: name != HEADLINE):
+        seeds = sum(row["run"] == run for row in rows)
+        means = [
+            results.number(results.summarise(rows, run, m).mean, m.digits) for m in results.MEASURES
+        ]
+        what = "1 seed" if seeds == 1 else f"mean of {seeds} seeds"
+        body.append([f"`{run}`, {what}", *means])
+    return results.markdown(["", *(m.head for m in results.MEASURES)], body)
 
 
-def alternative_text(name: str, given: dict[str, str]) -> str:
-    """The alternative text of the figure `name`: given beside the figures, known here, or made from its name."""
-    if name in given:
-        return given[name]
-    known = (text for key, text in ALT.items() if key in name.lower())
-    return next(known, f"Figure of your run: {Path(name).stem.replace('_', ' ').replace('-', ' ')}")
+def figures(alternatives: Mapping[str, str]) -> str:
+    """Every figure, as Markdown: file name -> alternative text. Paths start at book/, where the
+    page that includes this lies.
+    """
+    folder = Path(FOLDER).relative_to("book").as_posix()
+    return "\n\n".join(f"![{text}]({folder}/{name})" for name, text in alternatives.items())
 
 
-def figures(folder: Path) -> str:
-    """Every figure in `folder`, as Markdown. The paths are relative to book/, where the page that includes them lies."""
-    sidecar = folder / "figures.json"
-    given = json.loads(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
-    images = sorted(path for path in folder.iterdir() if path.suffix in {".png", ".svg"})
-    return "\n\n".join(f"![{alternative_text(p.name, given)}](_generated/{folder.name}/{p.name})" for p in images)
+def page(
+    numbers: Mapping, seconds: float, rows: Sequence[Mapping], alternatives: Mapping[str, str]
+) -> str:
+    """The whole generated part.
 
-
-def page(numbers: dict, results: list[dict], folder: Path) -> str:
-    """The whole generated part."""
-    what = ", ".join(f"{label} {numbers[key]}" for key, label in (("seed", "seed"), ("steps", "steps")) if key in numbers)
-    seconds = numbers.get("seconds")
-    took = f", {seconds / 60:.1f} minutes of training" if isinstance(seconds, (int, float)) and seconds > 0 else ""
-    book = "" if results else "\n\n(The book's own rows are missing: `src/tutorial_dssm/pretrained/results.json` is not there.)"
+    Args:
+        numbers: of your run, as `experiments.evaluate` names them.
+        seconds: of its training.
+        rows: of the book's own runs.
+        alternatives: file name of each figure -> its alternative text.
+    """
+    what = (
+        f"seed {numbers['seed']}, {numbers['steps']} steps, {seconds / 60:.1f} minutes of training"
+    )
     return f"""\
-The machine that built this page trained `ekvae-constrained` from scratch{f" ({what}{took})" if what else ""}.
+The machine that built this page trained `{numbers["run"]}` from scratch ({what}).
 
-{table(numbers, results)}{book}
+{table(numbers, rows)}
 
-{figures(folder)}
+{figures(alternatives)}
 """
 
 
-def main() -> int:
-    folder = GENERATED / "your_run"
+def main(arguments: list[str]) -> int:
+    """Evaluate, draw and write; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    run, out = parser.parse_args(arguments).run, ROOT / FOLDER
     try:
-        numbers = json.loads((folder / "numbers.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        print("error: there are no numbers of a run yet; `make book` makes them", file=sys.stderr)
+        numbers = experiments.evaluate(experiments.load_run(run))
+        seconds = float(files.read_tensors(run / CHECKPOINT)[0]["seconds"])
+        shutil.rmtree(out, ignore_errors=True)  # figures of another run
+        run_figures.save_all(str(run), out)
+        alternatives = files.read_json(out / run_figures.ALT)
+        text = page(numbers, seconds, experiments.load_results(), alternatives)
+        files.write(out / PAGE, text.encode())
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
-    except ValueError as problem:
-        print(f"error: {folder / 'numbers.json'} is not JSON ({problem}); run `make book` again", file=sys.stderr)
-        return 1
-    results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    temporary = GENERATED / "your_run.md.tmp"
-    temporary.write_text(page(numbers, results, folder), encoding="utf-8")
-    os.replace(temporary, GENERATED / "your_run.md")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

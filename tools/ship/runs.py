@@ -1,7 +1,9 @@
-"""Turn finished runs into package data: `python book/ship_runs.py RUNS_FOLDER`.
+"""Turn finished runs into package data: `python -m tools.ship.runs RUNS_FOLDER`.
 
-RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out RUNS_FOLDER/NAME-seedN`. Every finished one is
-evaluated on the test sequences and becomes a row of `pretrained/results.json`; seed 0 also gives its weights and its training record.
+RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out
+RUNS_FOLDER/NAME-seedN`. Every finished one is evaluated on the test sequences and becomes a row of
+`pretrained/results.json`; rows of other runs and seeds stay. Seed 0 also gives its weights and its
+training record. Models of single frames are for tools.ship.frames.
 """
 
 import sys
@@ -9,27 +11,37 @@ from pathlib import Path
 
 import torch
 
+from tools.ship import provenance, rows, weights
 from tutorial_dssm import experiments, files
-from tutorial_dssm.training import CHECKPOINT, MODEL
+from tutorial_dssm.models.base import SequentialModel
+from tutorial_dssm.training import MODEL
+
+ROWS = experiments.PRETRAINED / "results.json"
+COMMAND = f"{provenance.TRAIN} && python -m tools.ship.runs runs"
+SHOWN = ("r2_sin", "r2_cos", "r2_velocity", "mse_open_loop")
 
 
-def main(folder: Path) -> None:
+def main(arguments: list[str]) -> int:
     """Evaluate and ship every finished run in the folder."""
-    rows = []
-    order = {name: i for i, name in enumerate(experiments.EXPERIMENTS)}
-    for path in sorted(folder.glob(f"*/{MODEL}")):
+    torch.set_num_threads(1)
+    new = []
+    for path in sorted(Path(arguments[0]).glob(f"*/{MODEL}")):
         trained = experiments.load_run(path.parent)
         e = trained.experiment
-        checkpoint, config = files.read_tensors(path.parent / CHECKPOINT)
-        rows.append(experiments.evaluate(trained) | {"seconds": round(float(checkpoint["seconds"]), 1)})
-        print(e.name, e.seed, {k: round(v, 4) for k, v in rows[-1].items() if k in ("r2_sin", "r2_cos", "r2_velocity", "mse_open_loop")}, flush=True)
+        if not isinstance(trained.model, SequentialModel):
+            print(f"skipped: {path.parent.name}")
+            continue
+        seconds = weights.seconds(path.parent)
+        new.append(experiments.evaluate(trained) | {"seconds": seconds})
+        print(e.name, e.seed, {key: round(new[-1][key], 4) for key in SHOWN}, flush=True)
         if e.seed == 0:
-            files.write_tensors(experiments.PRETRAINED / f"{e.name}.safetensors", files.read_tensors(path)[0], config)
-            record = {name: checkpoint[name] for name in experiments.TrainingRecord._fields}
-            files.write_tensors(experiments.PRETRAINED / f"{e.name}-history.safetensors", record, config)
-    files.write_json(experiments.PRETRAINED / "results.json", sorted(rows, key=lambda row: (order[row["run"]], row["seed"])))
+            weights.ship(path.parent, e.name, COMMAND.format(run=e.name, seed=0), record=True)
+    every = rows.merged(rows.load(ROWS), new)
+    files.write_json(ROWS, every)
+    took = sum(row["seconds"] for row in every)
+    provenance.record([ROWS.name], COMMAND.format(run="NAME", seed="N"), took)
+    return 0
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

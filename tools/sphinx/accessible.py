@@ -1,10 +1,8 @@
 """Mend what other tools write into the pages and a screen reader cannot use.
 
-matplotlib's animation player has a slider without a name; docutils puts bibliography entries into a list with a role that is
-no longer a list item.
+matplotlib's animation player has a slider without a name; docutils puts bibliography entries into a
+list with a role that is no longer a list item.
 """
-
-from __future__ import annotations
 
 MENDED = {
     'class="anim-slider"': 'class="anim-slider" aria-label="Frame of the animation"',

@@ -1,6 +1,6 @@
-"""End every page with a BibTeX entry for it: the page's title and address, the rest from CITATION.cff."""
-
-from __future__ import annotations
+"""End every page with a BibTeX entry for it: the page's title and address, the rest from
+CITATION.cff.
+"""
 
 import html
 import re
@@ -18,8 +18,13 @@ ELEMENT = """
 
 
 def bibtex(title: str, address: str, page: str, year: str, citation: dict) -> str:
-    """The entry of the page with this title and address in the work that `citation` (CITATION.cff) describes."""
-    authors = [f"{{{a['name']}}}" if "name" in a else f"{a['family-names']}, {a['given-names']}" for a in citation["authors"]]
+    """The entry of the page with this title and address in the work that `citation` (CITATION.cff)
+    describes.
+    """
+    authors = [
+        f"{{{a['name']}}}" if "name" in a else f"{a['family-names']}, {a['given-names']}"
+        for a in citation["authors"]
+    ]
     fields = {
         "author": _escaped(" and ".join(authors)),
         "title": _escaped(title),
@@ -43,7 +48,9 @@ def _append(app, pagename, templatename, context, doctree):
         return
     citation = yaml.safe_load(Path(app.srcdir, "CITATION.cff").read_text(encoding="utf-8"))
     address = urljoin(app.config.html_baseurl, app.builder.get_target_uri(pagename))
-    entry = bibtex(app.env.titles[pagename].astext(), address, pagename, app.config.copyright, citation)
+    entry = bibtex(
+        app.env.titles[pagename].astext(), address, pagename, app.config.copyright, citation
+    )
     context["body"] += ELEMENT.format(entry=html.escape(entry))
 
 

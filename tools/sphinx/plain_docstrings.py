@@ -1,16 +1,18 @@
 """Let docstrings be read as they are written: plain text with Unicode maths.
 
-Sphinx reads a docstring as reStructuredText, where |φ̇|, a lone * and a trailing _ are markup. Ours mean themselves, except
-in ``literals``, *emphasis* and **strong**. This extension escapes the rest.
+Sphinx reads a docstring as reStructuredText, where |φ̇|, a lone * and a trailing _ are markup. Ours
+mean themselves, except in ``literals``, *emphasis* and **strong**. This extension escapes the rest.
 
-A line `Equations: kf-predict, kf-update` becomes the numbers of these equations, each a link (see book/make_equations.py).
+A line `Equations: kf-predict, kf-update` becomes the numbers of these equations, each a link (see
+tools/pages/equations.py).
 """
-
-from __future__ import annotations
 
 import re
 
-_KEPT = re.compile(r"(``[^`]+``|:[\w:]+:`[^`]+`|`[^`]+`_{0,2}|\*\*(?! )[^*]+(?<! )\*\*|(?<!\w)\*(?! )[^*]+(?<! )\*(?!\w))")
+_KEPT = re.compile(
+    r"(``[^`]+``|:[\w:]+:`[^`]+`|`[^`]+`_{0,2}"
+    r"|\*\*(?! )[^*]+(?<! )\*\*|(?<!\w)\*(?! )[^*]+(?<! )\*(?!\w))"
+)
 _MARKUP = re.compile(r"\*|\||(?<=[^\W_])_(?=[\s.,;:)\]]|$)")
 
 _EQUATIONS = re.compile(r"^(\s*Equations: )([\w-]+(?:, [\w-]+)*)$")
@@ -18,13 +20,17 @@ _EQUATIONS = re.compile(r"^(\s*Equations: )([\w-]+(?:, [\w-]+)*)$")
 
 def link_equations(line: str) -> str:
     """A line that names equations, with links; any other line as it is."""
-    return _EQUATIONS.sub(lambda m: m[1] + ", ".join(f":eq:`{label}`" for label in m[2].split(", ")), line)
+    return _EQUATIONS.sub(
+        lambda m: m[1] + ", ".join(f":eq:`{label}`" for label in m[2].split(", ")), line
+    )
 
 
 def escape(line: str) -> str:
     """One line with everything escaped that would be markup by accident."""
     parts = _KEPT.split(line)
-    return "".join(part if i % 2 else _MARKUP.sub(lambda m: "\\" + m[0], part) for i, part in enumerate(parts))
+    return "".join(
+        part if i % 2 else _MARKUP.sub(lambda m: "\\" + m[0], part) for i, part in enumerate(parts)
+    )
 
 
 def _process(app, what, name, obj, options, lines):
@@ -33,12 +39,16 @@ def _process(app, what, name, obj, options, lines):
         indent = len(line) - len(line.lstrip())
         if literal_indent is not None and line.strip() and indent <= literal_indent:
             literal_indent = None
-        if literal_indent is None and not line.lstrip().startswith((">>>", "...", ":param", ":type", "* ")):
+        if literal_indent is None and not line.lstrip().startswith(
+            (">>>", "...", ":param", ":type", "* ")
+        ):
             lines[i] = escape(link_equations(line))
             if line.rstrip().endswith("::"):
                 literal_indent = indent
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", _process, priority=100)  # before napoleon, which adds markup on purpose
+    app.connect(
+        "autodoc-process-docstring", _process, priority=100
+    )  # before napoleon, which adds markup on purpose
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,11 +1,10 @@
 """Make the built site self-contained: no page loads anything from another host.
 
-The theme and its extensions put tags for scripts, styles and images of content delivery networks on every page. Nothing in
-the book needs them: MathJax is served from the site itself, and widgets have a rendered counterpart. This extension drops
-those tags and points the Colab badge of the notebooks to the site's own copy. Ordinary links stay.
+The theme and its extensions put tags for scripts, styles and images of content delivery networks on
+every page. Nothing in the book needs them: MathJax is served from the site itself, and widgets have
+a rendered counterpart. This extension drops those tags and points the Colab badge of the notebooks
+to the site's own copy. Ordinary links stay.
 """
-
-from __future__ import annotations
 
 import re
 
@@ -24,7 +23,9 @@ def without_foreign_tags(html: str) -> str:
 
 
 def _kept(assets: list) -> list:
-    """`assets` without those of other hosts, those of Thebe (which the book does not use), and inline scripts said twice."""
+    """`assets` without those of other hosts, those of Thebe (which the book does not use), and
+    inline scripts said twice.
+    """
     kept, bodies = [], set()
     for asset in assets:
         name = str(getattr(asset, "filename", asset) or "")
@@ -44,9 +45,13 @@ def _clean_page(app, pagename, templatename, context, doctree):
         if context.get(key):
             context[key] = without_foreign_tags(context[key])
     if context.get("body"):
-        context["body"] = context["body"].replace(COLAB_BADGE, context["pathto"]("_static/colab-badge.svg", 1))
+        context["body"] = context["body"].replace(
+            COLAB_BADGE, context["pathto"]("_static/colab-badge.svg", 1)
+        )
 
 
 def setup(app):
-    app.connect("html-page-context", _clean_page, priority=900)  # after every extension that adds tags
+    app.connect(
+        "html-page-context", _clean_page, priority=900
+    )  # after every extension that adds tags
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,10 +1,8 @@
 """Write sitemap.xml: the address of every page of the book.
 
-The extension sphinx-sitemap lists the pages that one build wrote, so after a second build that changed one page its sitemap
-holds one page. This one lists the pages that the book has.
+The extension sphinx-sitemap lists the pages that one build wrote, so after a second build that
+changed one page its sitemap holds one page. This one lists the pages that the book has.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import urljoin
@@ -23,7 +21,9 @@ def sitemap(addresses: list[str]) -> bytes:
 def _write(app, exception):
     if exception is None and app.builder.format == "html":
         uris = (app.builder.get_target_uri(page) for page in sorted(app.env.found_docs))
-        Path(app.outdir, "sitemap.xml").write_bytes(sitemap([urljoin(app.config.html_baseurl, uri) for uri in uris]))
+        Path(app.outdir, "sitemap.xml").write_bytes(
+            sitemap([urljoin(app.config.html_baseurl, uri) for uri in uris])
+        )
 
 
 def setup(app):

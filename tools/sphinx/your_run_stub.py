@@ -1,9 +1,10 @@
-"""Write the stub that the page "Your run" includes where `make book` has not made the real part yet."""
-
-from __future__ import annotations
+"""Write the stub that the page "Your run" includes where `make book` has not made the real part
+yet.
+"""
 
 from pathlib import Path
 
+PAGE = "book/made/your_run/page.md"  # of tools.pages.your_run
 STUB = """\
 :::{note}
 There is no run here yet. Run `make book`: it trains the model on your machine and fills this page.
@@ -12,10 +13,10 @@ There is no run here yet. Run `make book`: it trains the model on your machine a
 
 
 def _write_stub(app):
-    fragment = Path(app.srcdir) / "book" / "_generated" / "your_run.md"
-    if not fragment.exists():
-        fragment.parent.mkdir(parents=True, exist_ok=True)
-        fragment.write_text(STUB, encoding="utf-8")
+    page = Path(app.srcdir, PAGE)
+    if not page.exists():
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(STUB, encoding="utf-8")
 
 
 def setup(app):

@@ -27,7 +27,7 @@ export OMP_NUM_THREADS := 1
 
 # Notebooks run on the kernel of .venv, whatever kernels, paths and plotting backends the user has elsewhere.
 export JUPYTER_PREFER_ENV_PATH := 1
-unexport JUPYTER_PATH PYTHONPATH PYTHONHOME MPLBACKEND
+unexport JUPYTER_PATH PYTHONPATH PYTHONHOME PYTHONSAFEPATH MPLBACKEND
 
 .PHONY: help setup book site pages check-pages links test test-retrain lint unit chapters notebooks benchmarks repository clean distclean
 

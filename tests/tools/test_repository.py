@@ -20,6 +20,7 @@ OTHER = ("some-One", "their.book-2")
 def install_cell(address: str) -> str:
     return f"""\
 # On Colab: install the book's package once. Elsewhere this does nothing.
+import importlib.util
 
 if importlib.util.find_spec("tutorial_dssm") is None:
     %pip install -q "tutorial_dssm[gym] @ git+{address}\""""

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -146,22 +147,28 @@ def test_the_shipped_study_is_the_same_in_both_formats():
     assert study.CSV.read_text(encoding="utf-8") == studies.to_csv(results.load_study())
 
 
-@pytest.mark.gym
-def test_gymnasium_rows_are_added(shelf, tmp_path):
-    pytest.importorskip("gymnasium")
-    files.write_json(gymnasium.ROWS, [{"run": "ekvae-constrained", "seed": 0, "seconds": 1.0}])
-    assert (
-        gymnasium.main(
-            ["dkf-elbo", "--seeds", "2", "--steps", "2", "--out", str(tmp_path / "runs")]
-        )
-        == 0
-    )
-    shipped = files.read_json(gymnasium.ROWS)
-    assert [(row["run"], row["seed"]) for row in shipped] == [
-        ("dkf-elbo", 2),
-        ("ekvae-constrained", 0),
+def test_gymnasium_rows_are_added(shelf, tmp_path, monkeypatch):
+    """Which runs are trained, where, and what becomes of their rows; training is replaced."""
+    trained = {}
+
+    def run(experiment, folder, device):
+        trained[folder] = experiment
+        return SimpleNamespace(seconds=12.34)
+
+    def evaluate(experiment):
+        return {"run": experiment.name, "seed": experiment.seed, "data": experiment.data}
+
+    monkeypatch.setattr(experiments, "run", run)
+    monkeypatch.setattr(experiments, "load_run", trained.get)
+    monkeypatch.setattr(experiments, "evaluate", evaluate)
+    there = {"run": "ekvae-constrained", "seed": 0, "seconds": 1.0}
+    files.write_json(gymnasium.ROWS, [there])
+    assert gymnasium.main(["dkf-elbo", "--seeds", "2,4", "--out", str(tmp_path)]) == 0
+    assert list(trained) == [tmp_path / f"dkf-elbo-gymnasium-seed{seed}" for seed in (2, 4)]
+    new = [
+        {"run": "dkf-elbo", "seed": seed, "data": "gymnasium", "seconds": 12.3} for seed in (2, 4)
     ]
-    assert shipped[0]["data"] == "gymnasium" and shipped[0]["steps"] == 2
+    assert files.read_json(gymnasium.ROWS) == [*new, there]
     assert not provenance.problems()
 
 

@@ -1,6 +1,6 @@
 """The floors of the package, once: the test of the imports and the page "Architecture" read them.
 
-    python -m tools.floors      print every room with the rooms that it uses
+python -m tools.floors      print every room with the rooms that it uses
 """
 
 import ast

@@ -305,7 +305,7 @@ class Balanced(LearnedNoise):
     than it holds the posterior down; at α = 1/2 both have half the gradient of the ELBO. Free nats
     (Kingma et al. 2016; Hafner et al. 2019), here of each step of each sequence: a KL below them
     has no gradient. So the gradient is not that of a bound; the `rate` reported is the true one,
-    unclipped. ValueError for a model without `StepTerms`.
+    unclipped. ValueError for terms without `StepRates`.
     """
 
     def __init__(self, config: BalancedConfig = BalancedConfig()):
@@ -314,12 +314,14 @@ class Balanced(LearnedNoise):
 
     def forward(self, terms: Terms, n: int) -> Report:
         """See `Objective`."""
-        if terms.kl_prior is None or terms.kl_posterior is None:
+        if terms.step_rates is None:
             raise ValueError(
-                "balanced needs the KL of every step (StepTerms), which this model does not give; use a model that does, as rssm"
+                "balanced needs the KL of every step (StepRates), which this model does not give; "
+                "use a model that does, as rssm"
             )
         c, (squared_error, rate, mse) = self.config, _means(terms, n)
-        kl = c.balance * terms.kl_prior + (1 - c.balance) * terms.kl_posterior  # [B, T]
+        of_prior, of_posterior = terms.step_rates  # [B, T]
+        kl = c.balance * of_prior + (1 - c.balance) * of_posterior
         if c.free_nats > 0:
             kl = kl.clamp(min=c.free_nats)
         d = distortion(squared_error, n, self.noise())

@@ -66,7 +66,7 @@ def split_rate(
     log_mixture = log_aggregate(z, mean, var)
     sample = posterior.sample[:, 0]
     log_p = (
-        torch.stack([model.log_prior(sample, generator) for _ in range(prior_draws)])
+        torch.stack([model.log_prior_of_frames(sample, generator) for _ in range(prior_draws)])
         .double()
         .mean(0)
     )

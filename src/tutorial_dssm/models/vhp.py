@@ -1,6 +1,5 @@
-"""Variational autoencoder of single frames with a learned, hierarchical prior (VHP:
-
-Klushyn et al. 2019).
+"""Variational autoencoder of single frames with a learned, hierarchical prior (VHP: Klushyn et al.
+2019).
 """
 
 from dataclasses import dataclass
@@ -9,7 +8,10 @@ import torch
 from torch import Tensor
 
 from ..networks.priors import HierarchicalPrior
+from .base import MODELS, Posterior, Recipe
 from .vae import VAE, VAEConfig
+
+MOMENT_DRAWS = 1000  # of ζ, for mean and variance of p(z)
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,26 @@ class VHP(VAE):
             c.z_dim, c.zeta_dim, c.prior_hidden, c.prior_var0, c.activation
         )
 
-    def log_prior(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def log_prior_of_frames(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A lower bound on log p(z) in expectation, in nats, with K draws of ζ
         (`HierarchicalPrior`); z [..., Z] -> [...].
         """
-        return self.prior(
-            z,
-            self.noise(
-                z, *z.shape[:-1], self.config.samples, self.prior.zeta_dim, generator=generator
-            ),
-        )
+        shape = (*z.shape[:-1], self.config.samples, self.prior.zeta_dim)
+        return self.prior(z, self.noise(z, *shape, generator=generator))
+
+    def prior_of(self, like: Tensor, generator: torch.Generator | None = None) -> Posterior:
+        """See `VAE`; mean and variance are those of a mixture of 1000 Gaussians p(z | ζ), always at
+        the same ζ.
+        """
+        always = torch.Generator().manual_seed(0)
+        zeta = torch.randn(MOMENT_DRAWS, self.prior.zeta_dim, generator=always).to(like)
+        means, variances = self.prior.p(zeta)
+        mean = means.mean(0)
+        var = (variances + (means - mean) ** 2).mean(0)
+        zeta = self.noise(like, *like.shape[:-1], self.prior.zeta_dim, generator=generator)
+        z_mean, z_var = self.prior.p(zeta)
+        draw = z_mean + z_var.sqrt() * self.noise(like, *like.shape, generator=generator)
+        return Posterior(mean.expand_as(like), draw, var.expand_as(like))
+
+
+MODELS.add("vhp", Recipe(VHP, VHPConfig()))

@@ -29,7 +29,9 @@ def test_rows_are_complete():
     rows = experiments.load_results()
     assert len({(r["run"], r["seed"]) for r in rows}) == len(rows), "a run and seed occur twice"
     for r in rows:
-        assert r["run"] in experiments.named_runs() and {"seed", "steps", "seconds", *KEYS} <= set(r)
+        assert r["run"] in experiments.named_runs() and {"seed", "steps", "seconds", *KEYS} <= set(
+            r
+        )
         assert all(math.isfinite(r[key]) for key in KEYS)
     for run in (
         "ekvae-constrained",

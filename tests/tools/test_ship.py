@@ -11,7 +11,7 @@ from tools.pages import tuning as tuning_page
 from tools.ship import frames, gymnasium, provenance, rows, runs, search, study, tuning
 from tutorial_dssm import experiments, files
 from tutorial_dssm.experiments import search as searched
-from tutorial_dssm.experiments import storage, tables
+from tutorial_dssm.experiments import storage
 from tutorial_dssm.experiments import study as studies
 
 NAMES = sorted(
@@ -24,7 +24,8 @@ def shelf(tmp_path, monkeypatch):
     """An empty folder that the producers fill in place of the package's own."""
     folder = tmp_path / "pretrained"
     folder.mkdir()
-    monkeypatch.setattr(experiments, "PRETRAINED", folder)
+    for module in (experiments, storage):
+        monkeypatch.setattr(module, "PRETRAINED", folder)
     for module in (frames, gymnasium, runs, search, study):
         monkeypatch.setattr(module, "ROWS", folder / module.ROWS.name)
     monkeypatch.setattr(study, "CSV", folder / study.CSV.name)
@@ -234,6 +235,6 @@ def test_the_study_uses_the_settings_that_its_tuning_chose(monkeypatch):
         row | {"mse_open_loop": 1.0, "mse_forecast": 1.0} if row["setting"] == 0.0072 else row
         for row in json.loads(json.dumps(tried))
     ]
-    monkeypatch.setattr(tables, "load_tuning", lambda: worse)
+    monkeypatch.setattr(storage, "load_tuning", lambda: worse)
     with pytest.raises(ValueError, match="does not use the best setting of constrained"):
         tuning_page.made()

@@ -106,6 +106,11 @@ def _full(run: Experiment) -> Experiment:
     )
 
 
+def _check_seed(seed: int) -> None:
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be between 0 and 2**63 - 1, got {seed!r}")
+
+
 def get(
     name: str,
     seed: int = 0,
@@ -124,8 +129,7 @@ def get(
     check("run", name, runs)
     check("data set", data, DATA)
     check("preset", preset, PRESETS)
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be between 0 and 2**63 - 1, got {seed}")
+    _check_seed(seed)
     run = replace(runs[name], seed=seed, data=data)
     if preset == "full":
         run = _full(run)
@@ -148,6 +152,7 @@ def from_dict(config: dict) -> Experiment:
             seed=config["seed"],
         )
         check("data set", run.data, DATA)
+        _check_seed(run.seed)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the config is of another version of this package ({error})") from error
     if run.to_dict() != config:  # a setting that this version added has no value there

@@ -267,12 +267,17 @@ def _advance(run: Run, train_data: SequenceData, validation_data: SequenceData, 
     report = run.train_step(batch.x, batch.u, run.generator, batch.mask)
     values = torch.stack([v.detach() for v in report])
     if run.step % c.log_every == 0 or run.step == c.steps:
-        run.history.append(torch.cat([values.new_full((1,), run.step), values]))
+        _log(run, values)
     if run.step % 50 == 0 or run.step == c.steps:
         _show(run.step, dict(zip(METRICS, values.tolist())), bar)
     if run.step % c.snapshot_every == 0 or run.step == c.steps:
         _snapshot(run, validation_data)
     bar.update()
+
+
+def _log(run: Run, values: Tensor) -> None:
+    """A row of the history; nothing leaves the device."""
+    run.history.append(torch.cat([values.new_full((1,), run.step), values]))
 
 
 def _show(step: int, values: dict[str, float], bar: tqdm) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -48,12 +49,12 @@ def remove_parts(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON."""
     write(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def read_json(path: Path):
+def read_json(path: Path) -> Any:
     """Read JSON; ValueError with the path when it is missing or malformed."""
     try:
         return json.loads(Path(path).read_text())

@@ -99,9 +99,8 @@ class EKVAE(LocallyLinearModel):
         ]
         m1, P1 = a.new_zeros(self.z_dim), torch.eye(self.z_dim, dtype=a.dtype, device=a.device)
         R = torch.diag_embed(self.r)
-        return kalman.extended_kalman_filter(
-            a, inputs, self.transition.linearise, self.H, R, m1, P1, mask, validate, self.step
-        )
+        model = kalman.ExtendedModel(self.transition.linearise, self.H, R, m1, P1)
+        return kalman.extended_kalman_filter(a, inputs, model, mask, validate, self.step)
 
     @property
     def r(self) -> Tensor:

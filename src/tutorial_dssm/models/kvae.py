@@ -100,7 +100,9 @@ class KVAE(SequentialModel):
             torch.diag_embed(self.r),
         )
         if mask is None:
-            return kalman.kalman_filter(a, *self._model(a, u), self.H, R, m1, P1, validate=validate)
+            F, b, Q = self._model(a, u)
+            linear = kalman.StateSpaceModel(F, Q, self.H, R, m1, P1, b)
+            return kalman.kalman_filter(a, linear, validate=validate)
         memory = None
 
         def linearise(mean: Tensor, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
@@ -116,11 +118,7 @@ class KVAE(SequentialModel):
         return kalman.extended_kalman_filter(
             a,
             list(zip(*(v.unbind(1) for v in (a, u, mask)))),
-            linearise,
-            self.H,
-            R,
-            m1,
-            P1,
+            kalman.ExtendedModel(linearise, self.H, R, m1, P1),
             mask,
             validate,
         )

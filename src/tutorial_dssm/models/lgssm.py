@@ -127,18 +127,10 @@ class LGSSM(SequentialModel):
                 constant - 0.5 * (y - a @ O.t()) ** 2 - missed,
             )
         P1, Q = covariance(self.log_p1, self.lower_p1)[0], covariance(self.log_q, self.lower_q)[0]
-        filtered = kalman.kalman_filter(
-            y,
-            self.F,
-            u[:, :-1] @ self.B.t() + self.b,
-            Q,
-            H,
-            R,
-            self.m1,
-            P1,
-            mask,
-            validate=x.device.type == "cpu",
+        model = kalman.StateSpaceModel(
+            self.F, Q, H, R, self.m1, P1, u[:, :-1] @ self.B.t() + self.b
         )
+        filtered = kalman.kalman_filter(y, model, mask, validate=x.device.type == "cpu")
         return filtered._replace(
             log_likelihood=filtered.log_likelihood + (constant * seen).sum((1, 2))
         )

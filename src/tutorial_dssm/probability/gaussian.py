@@ -63,10 +63,10 @@ def log_normal(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
 
 
 def kl_diagonal(mean: Tensor, var: Tensor, p_mean: Tensor, p_var: Tensor) -> Tensor:
-    """KL(N(mean, diag(var)) ‖ N(p_mean, diag(p_var))) in nats, summed over the last axis: four
-    [..., n] -> [...].
+    """KL(N(mean, diag(var)) ‖ N(p_mean, diag(p_var))) in nats: four [..., n] -> [...].
 
-    Shapes broadcast; nothing is checked, and a variance that is not positive gives NaN.
+    Summed over the last axis. Shapes broadcast; nothing is checked, and a variance that is not
+    positive gives NaN.
 
     Equations: vae-kl-one, vae-kl
     """
@@ -242,8 +242,9 @@ def condition_on_coordinates(joint: AnyGaussian, index: Sequence[int], value: Te
 
 
 def _condition(factor: Tensor, residual: Tensor, mean: Tensor) -> Scaled:
-    """p(rest | known = its mean + residual) from factor = [[B, 0], [C, A]] of the joint covariance
-    and the mean of the rest.
+    """p(rest | known = its mean + residual); mean is that of the rest.
+
+    factor = [[B, 0], [C, A]] is the Cholesky factor of the joint covariance.
     """
     k = residual.shape[-1]
     B, C, A = factor[..., :k, :k], factor[..., k:, :k], factor[..., k:, k:]

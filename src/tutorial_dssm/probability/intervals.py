@@ -42,11 +42,11 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
 
 
 def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> Interval:
-    """Mean of n independent normal numbers [n] with its interval, mean ± t s/√n with t of n - 1
-    degrees of freedom, and the p of mean zero.
+    """Mean of n independent normal numbers [n] with its interval, and the p of mean zero.
 
-    Student (1908). ValueError for fewer than two numbers, numbers that are not finite, all numbers
-    equal, or a level outside (0, 1).
+    The interval is mean ± t s/√n, with t of n - 1 degrees of freedom. Student (1908). ValueError
+    for fewer than two numbers, numbers that are not finite, all numbers equal, or a level outside
+    (0, 1).
 
     Equations: zoo-t-interval
     """
@@ -116,10 +116,10 @@ def bootstrap_interval(
 
 
 def wrong_order(distance: float, seeds: int = 1) -> float:
-    """Chance that the better of two runs has the worse mean over some seeds, when `distance`
-    standard deviations (of one run) lie between them.
+    """Chance that the better of two runs has the worse mean over some seeds.
 
-    Both normal with equal standard deviation and independent. ValueError for seeds below 1.
+    `distance` standard deviations (of one run) lie between them. Both normal with equal standard
+    deviation and independent. ValueError for seeds below 1.
 
     Equations: zoo-wrong-order
     """
@@ -129,11 +129,10 @@ def wrong_order(distance: float, seeds: int = 1) -> float:
 
 
 def largest_unseen(seeds: int, confidence: float = 0.95) -> float:
-    """The largest rate of failure that fits with no failure in `seeds` runs: at a higher one, such
-    luck has a chance below 1 - confidence.
+    """The largest rate of failure that fits with no failure in `seeds` runs.
 
-    The solution p of (1 - p)^n = 1 - confidence. ValueError for seeds below 1 or a confidence
-    outside (0, 1).
+    At a higher one, such luck has a chance below 1 - confidence. The solution p of (1 - p)^n = 1 -
+    confidence. ValueError for seeds below 1 or a confidence outside (0, 1).
 
     Equations: zoo-unseen
     """
@@ -145,10 +144,9 @@ def largest_unseen(seeds: int, confidence: float = 0.95) -> float:
 
 
 def sign_probability(plus: int, minus: int) -> float:
-    """Chance of a split at least as uneven as plus against minus when both signs are equally likely
-    (two-sided sign test).
+    """Two-sided sign test: the chance of a split at least as uneven as plus against minus.
 
-    ValueError for negative counts or none at all.
+    Both signs are equally likely. ValueError for negative counts or none at all.
 
     Equations: zoo-signs
     """
@@ -159,9 +157,9 @@ def sign_probability(plus: int, minus: int) -> float:
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Adjusted p-values [m]: those below α may be called findings, and the chance of any false one
-    among them is at most α.
+    """Adjusted p-values [m] of m comparisons.
 
+    Those below α may be called findings, and the chance of any false one among them is at most α.
     The k-th smallest p is multiplied by m - k + 1, and made at least as large as those before it.
     Holm (1979). Holds for any dependence between the comparisons. ValueError for numbers outside
     [0, 1].

@@ -1,7 +1,6 @@
-"""Kalman filter, smoother and joint posterior sampler for linear and locally linear Gaussian
-models.
+"""Kalman filter, smoother and joint posterior sampler.
 
-The model, with n = dim z and A = dim a:
+The model is linear or locally linear and Gaussian. With n = dim z and A = dim a:
 
     z_1 ~ N(m1, P1)
     z_{t+1} = F_t z_t + b_t + w_t,  w_t ~ N(0, Q_t)
@@ -101,9 +100,7 @@ class Filtered(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """The backward Markov chain p(z_t | z_{t+1}, a_{1:t}) = N(c_t + G_t z_{t+1}, C_t), for t = 1 …
-    T-1.
-    """
+    """The chain p(z_t | z_{t+1}, a_{1:t}) = N(c_t + G_t z_{t+1}, C_t), for t = 1 … T-1."""
 
     G: Tensor  # [B, T-1, n, n]
     c: Tensor  # [B, T-1, n]
@@ -201,10 +198,10 @@ def kalman_filter(
 def filter_step(
     linearise: Linearise, mean: Tensor, cov: Tensor, h: Tensor, y: Tensor, inputs: Any
 ) -> tuple[Tensor, ...]:
-    """One step of the extended filter, batch-last: condition on y_t, linearise at the
-    filtered mean, predict.
+    """One step of the extended filter, batch-last.
 
-    The one function worth compiling: see `compiled_filter_step`.
+    Condition on y_t, linearise at the filtered mean, predict. The one function worth
+    compiling: see `compiled_filter_step`.
 
     Args:
         linearise: as in `ExtendedModel`, batch-first.
@@ -282,10 +279,10 @@ def extended_kalman_filter(
 
 
 def compiled_filter_step() -> Callable[..., tuple[Tensor, ...]]:
-    """`filter_step`, compiled for the shapes it meets; where it cannot be compiled, `filter_step`
-    itself after one warning.
+    """`filter_step`, compiled for the shapes it meets.
 
-    The first call takes about 20 s (2 s from a warm cache). Only the step is compiled, never the
+    Where it cannot be compiled, `filter_step` itself runs after one warning. The first
+    call takes about 20 s (2 s from a warm cache). Only the step is compiled, never the
     loop over time.
     """
     current = torch.compile(filter_step, dynamic=False)
@@ -313,9 +310,7 @@ def compiled_filter_step() -> Callable[..., tuple[Tensor, ...]]:
 
 
 def _backward(f: Filtered) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch-last G [T-1, n, n, B], c [T-1, n, B], C [T-1, n, n, B] of the backward chain, all t at
-    once (no sample enters).
-    """
+    """Batch-last G [T-1, n, n, B], c [T-1, n, B], C [T-1, n, n, B] of the backward chain."""
     F, Q = batch_last(f.F), batch_last(f.Q)
     filtered_mean = batch_last(f.filtered_mean)[:-1]
     filtered_cov = batch_last(f.filtered_cov)[:-1]
@@ -330,8 +325,7 @@ def _backward(f: Filtered) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def backward_chain(f: Filtered) -> Backward:
-    """The backward Markov chain p(z_t | z_{t+1}, a_{1:t}) of a filtered model: what smoother and
-    sampler share.
+    """The backward Markov chain of a filtered model: what smoother and sampler share.
 
     Equations: kf-future, kf-backward, ek-chain
     """
@@ -362,11 +356,10 @@ def smooth(f: Filtered, validate: bool = True) -> Smoothed:
 
 
 def sample_joint(f: Filtered, noise: Tensor, validate: bool = True) -> JointSample:
-    """Draw z_{1:T} from the *joint* posterior p(z_{1:T} | a_{1:T}) by backward sampling,
-    with its log density.
+    """Draw z_{1:T} from the *joint* posterior p(z_{1:T} | a_{1:T}), with its log density.
 
-    Neighbouring states of one draw are correlated as the posterior says; draws from the
-    smoothing marginals would not be. Carter & Kohn (1994).
+    Backward sampling: Carter & Kohn (1994). Neighbouring states of one draw are
+    correlated as the posterior says; draws from the smoothing marginals would not be.
 
     Args:
         f: a filter's result.

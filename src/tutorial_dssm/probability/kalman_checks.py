@@ -1,8 +1,8 @@
-"""The door of `kalman`: what is checked once, and how arguments of all admissible shapes are laid
-out for the recursions, with the batch last.
+"""The door of `kalman`: what is checked once, and how the arguments are laid out inside.
 
-A check of values makes the host wait for an accelerator, so it is made only with `validate`; on the
-`meta` device there are no values.
+Arguments of all admissible shapes become tensors with the batch last. A check of values makes the
+host wait for an accelerator, so it is made only with `validate`; on the `meta` device there are no
+values.
 """
 
 import torch
@@ -71,8 +71,9 @@ def over_time(name: str, x: Tensor, a: Tensor, steps: int, core: tuple[int, ...]
 
 
 def check_covariance(name: str, P: Tensor, validate: bool, definite: bool = False) -> None:
-    """ValueError unless every [..., n, n, B] matrix is finite, symmetric and positive semidefinite
-    (or definite), up to rounding.
+    """ValueError unless every matrix of P [..., n, n, B] is a covariance, up to rounding.
+
+    That is finite, symmetric and positive semidefinite; with `definite`, positive definite.
     """
     if not validate or P.device.type == "meta":
         return

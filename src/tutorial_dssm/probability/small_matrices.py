@@ -166,7 +166,5 @@ def log_diagonal(L: Factor) -> Tensor:
 
 
 def all_finite(x: Tensor) -> bool:
-    """Whether x holds neither NaN nor infinity; quick where it does not: a finite sum has finite
-    terms.
-    """
+    """Whether x holds neither NaN nor infinity; quick if so: a finite sum has finite terms."""
     return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())

@@ -63,8 +63,9 @@ def whiten(a: Tensor, H: Tensor, R: Tensor, mask: Tensor | None) -> Whitened:
 
 
 def observe_cov(P: Tensor, h: Tensor) -> Tensor:
-    """Covariance [n, n, B] after observing every row of h [A, n, B] with unit noise, one scalar at
-    a time.
+    """Covariance [n, n, B] after observing h z, one row of h [A, n, B] at a time.
+
+    P [n, n, B] before; the noise of each observation has unit variance.
     """
     for row in h.unbind(0):
         Ph = mv(P, row)

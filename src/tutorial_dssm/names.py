@@ -1,6 +1,4 @@
-"""The only door to names: registries of models, objectives and data sets, and what an unknown name
-is answered with.
-"""
+"""The only door to names: registries, and what an unknown name is answered with."""
 
 import difflib
 import importlib

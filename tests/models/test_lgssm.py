@@ -14,7 +14,7 @@ from statsmodels.tsa.statespace.kalman_filter import KalmanFilter
 from torch.distributions import MultivariateNormal
 
 from oracles import DenseGaussian
-from tutorial_dssm.closed_form.em import em, em_step, fit_by_gradient
+from tutorial_dssm.closed_form.em import em_step, fit_by_em, fit_by_gradient
 from tutorial_dssm.models.lgssm import LGSSM, LGSSMConfig, covariance
 from tutorial_dssm.probability.gaussian import log_normal
 
@@ -418,7 +418,7 @@ def test_em_never_makes_the_likelihood_fall(X, U, n, T, missing):
     """Equations: em-monotone"""
     x, u = data(make(X, U, n), B=8, T=T)
     model = make(X, U, n, seed=3)
-    values = em(model, x, u, 20, mask_of(missing, x))
+    values = fit_by_em(model, x, u, 20, mask_of(missing, x))
     assert values.shape == (21,) and (values.diff() > -1e-9).all() and values[-1] > values[0] + 0.5
     assert torch.allclose(values[-1], model.log_likelihood(x, u, mask_of(missing, x)).mean())
 
@@ -427,7 +427,7 @@ def test_em_in_float32():
     """The same path as in float64, and no fall beyond rounding."""
     x, u = data(make(), B=8)
     paths = [
-        em(make(seed=3).to(dtype), x.to(dtype), u.to(dtype), 15)
+        fit_by_em(make(seed=3).to(dtype), x.to(dtype), u.to(dtype), 15)
         for dtype in (torch.float32, torch.float64)
     ]
     assert (
@@ -442,7 +442,7 @@ def test_em_and_gradient_ascent_reach_the_same_likelihood():
     start = LGSSM(LGSSMConfig(2, 1, 1)).double()
     start.initialise(x)
     ways = copy.deepcopy(start), copy.deepcopy(start)
-    by_em, by_gradient = em(ways[0], x, u, 40), fit_by_gradient(ways[1], x, u, 100, 0.05)
+    by_em, by_gradient = fit_by_em(ways[0], x, u, 40), fit_by_gradient(ways[1], x, u, 100, 0.05)
     assert by_em[0] == by_gradient[0] and by_gradient.shape == (101,)
     assert (
         abs(by_em[-1] - by_gradient[-1]) < 1e-3
@@ -474,7 +474,7 @@ def test_what_is_missing_has_no_influence_on_em(missing):
     mask, results = mask_of(missing, x), []
     for fill in (0.0, 1e3, math.nan):
         model = make(5, 1, 2, seed=3)
-        em(model, x.masked_fill(~entries(mask, x), fill), u, 3, mask)
+        fit_by_em(model, x.masked_fill(~entries(mask, x), fill), u, 3, mask)
         results.append(model.state_dict())
     assert all(torch.equal(results[0][k], r[k]) for r in results[1:] for k in results[0])
 
@@ -483,7 +483,7 @@ def test_a_coordinate_that_is_never_observed_keeps_its_parameters():
     model, x = make(4, 1, 2), data(make(4, 1, 2))[0]
     before, mask = copy.deepcopy(model), torch.ones_like(x, dtype=torch.bool)
     mask[..., 1] = False
-    em(model, x, data(model)[1], 2, mask)
+    fit_by_em(model, x, data(model)[1], 2, mask)
     for name in ("C", "d", "log_r"):
         same = (getattr(model, name) == getattr(before, name)).reshape(4, -1).all(1)
         assert same.tolist() == [False, True, False, False], name
@@ -494,7 +494,9 @@ def test_a_control_that_is_always_zero_gets_no_weight():
     u[..., 1] = 0
     model, without = make(2, 2, 2, seed=3), make(2, 1, 2, seed=3)
     without.load_state_dict({k: v[:, :1] if k == "B" else v for k, v in model.state_dict().items()})
-    assert torch.allclose(em(model, x, u, 5), em(without, x, u[..., :1], 5), rtol=1e-10)
+    assert torch.allclose(
+        fit_by_em(model, x, u, 5), fit_by_em(without, x, u[..., :1], 5), rtol=1e-10
+    )
     assert (model.B[:, 1] == 0).all() and torch.allclose(model.B[:, :1], without.B, atol=1e-9)
 
 
@@ -503,14 +505,16 @@ def test_the_unit_of_the_control_does_not_matter():
     models = [make(2, 1, 2, seed=3) for _ in range(2)]
     with torch.no_grad():
         models[1].B.mul_(1e9)
-    assert torch.allclose(em(models[0], x, u, 5), em(models[1], x, u * 1e-9, 5), rtol=1e-9)
+    assert torch.allclose(
+        fit_by_em(models[0], x, u, 5), fit_by_em(models[1], x, u * 1e-9, 5), rtol=1e-9
+    )
 
 
 def test_r_does_not_fall_below_its_floor():
     x, u = data(make(2, 1, 2), B=5)
     x[..., 0] = 3.0  # a dead pixel
     model = make(2, 1, 2, seed=3, floor=1e-4)
-    values = em(model, x, u, 15)
+    values = fit_by_em(model, x, u, 15)
     assert (
         model.log_r[0].item() == pytest.approx(math.log(1e-4), rel=1e-12)
         and (values.diff() > -1e-9).all()
@@ -524,7 +528,7 @@ def test_a_failed_m_step_says_so_and_leaves_the_model_alone():
         model.log_q.fill_(-800), model.log_r.fill_(-5), model.C.fill_(1)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match="M-step's Q is not positive definite"):
-        em(
+        fit_by_em(
             model,
             torch.zeros(2, 5, 1, dtype=torch.float64),
             torch.zeros(2, 5, 0, dtype=torch.float64),
@@ -673,7 +677,7 @@ def test_the_door(what):
         lambda: model.log_likelihood(x, u, mask),
         lambda: model.infer(x, u, mask=mask),
         lambda: em_step(model, x, u, mask),
-        lambda: em(model, x, u, 1, mask),
+        lambda: fit_by_em(model, x, u, 1, mask),
         lambda: fit_by_gradient(model, x, u, 1, 0.1, mask),
     ]
     for call in calls if mask is not None else [*calls, lambda: model.terms(x, u)]:

@@ -60,9 +60,8 @@ class EKVAE(AuxiliaryModel):
         parts = self.transition.from_u(u).unbind(1)
         inputs = [(u_t, part, bases) for u_t, part in zip(u.unbind(1), parts)]
         R, m1, P1 = self.start(a)
-        return kalman.extended_kalman_filter(
-            a, inputs, self.transition.linearise, self.H, R, m1, P1, mask, validate, self.step
-        )
+        model = kalman.ExtendedModel(self.transition.linearise, self.H, R, m1, P1)
+        return kalman.extended_kalman_filter(a, inputs, model, mask, validate, self.step)
 
     def terms(
         self,

@@ -76,7 +76,8 @@ class KVAE(AuxiliaryModel):
         R, m1, P1 = self.start(a)
         if mask is None:
             F, b, Q = self.matrices(a, u)
-            return kalman.kalman_filter(a, F, b, Q, self.H, R, m1, P1, validate=validate)
+            linear = kalman.StateSpaceModel(F, Q, self.H, R, m1, P1, b)
+            return kalman.kalman_filter(a, linear, validate=validate)
         memory = None
 
         def linearise(
@@ -91,9 +92,8 @@ class KVAE(AuxiliaryModel):
             return F[0], b[0], Q[0]
 
         inputs = list(zip(a.unbind(1), u.unbind(1), mask.unbind(1)))
-        return kalman.extended_kalman_filter(
-            a, inputs, linearise, self.H, R, m1, P1, mask, validate
-        )
+        model = kalman.ExtendedModel(linearise, self.H, R, m1, P1)
+        return kalman.extended_kalman_filter(a, inputs, model, mask, validate)
 
     def terms(
         self,

@@ -116,7 +116,8 @@ class LGSSM(SequentialModel):
         P1, Q = covariance(self.log_p1, self.lower_p1)[0], covariance(self.log_q, self.lower_q)[0]
         b = u[:, :-1] @ self.B.t() + self.b
         on_cpu = x.device.type == "cpu"
-        filtered = kalman.kalman_filter(y, self.F, b, Q, H, R, self.m1, P1, mask, validate=on_cpu)
+        model = kalman.StateSpaceModel(self.F, Q, H, R, self.m1, P1, b)
+        filtered = kalman.kalman_filter(y, model, mask, validate=on_cpu)
         log_likelihood = filtered.log_likelihood + (constant * seen).sum((1, 2))
         return filtered._replace(log_likelihood=log_likelihood)
 

@@ -30,7 +30,7 @@ class Report(NamedTuple):
     constraint: Tensor
 
 
-def distortion(squared_error: Tensor, n: int, sigma: Tensor | float) -> Tensor:
+def distortion(squared_error: Tensor, n: int | Tensor, sigma: Tensor | float) -> Tensor:
     """-log N(x; x̂, σ² I) from the squared error |x - x̂|² over n values: nats.
 
     Equations: bal-distortion, vae-distortion

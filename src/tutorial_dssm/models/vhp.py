@@ -24,7 +24,7 @@ class VHPConfig(VAEConfig):
     prior_var0: float = 1.0
     samples: int = 1  # K, importance samples of ζ; 1 is the ELBO of a VAE of two levels
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError(f"samples must be at least 1, got {self.samples}")
 
@@ -39,6 +39,8 @@ class VHP(VAE):
     constraint on the reconstruction, with a multiplier that is damped towards 1 (REWO): the
     objective `ConstrainedConfig(damping=True)`, no part of this model.
     """
+
+    config: VHPConfig
 
     def __init__(self, config: VHPConfig = VHPConfig()):
         c = config

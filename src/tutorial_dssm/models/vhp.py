@@ -41,6 +41,7 @@ class VHP(VAE):
     """
 
     config: VHPConfig
+    zeta: Tensor  # [1000, Zζ] draws for mean and variance of p(z)
 
     def __init__(self, config: VHPConfig = VHPConfig()):
         c = config
@@ -48,6 +49,9 @@ class VHP(VAE):
         self.prior = HierarchicalPrior(
             c.z_dim, c.zeta_dim, c.prior_hidden, c.prior_var0, c.activation
         )
+        always = torch.Generator().manual_seed(0)
+        zeta = torch.randn(MOMENT_DRAWS, c.zeta_dim, generator=always)
+        self.register_buffer("zeta", zeta, persistent=False)
 
     def log_prior_of_frames(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A lower bound on log p(z) in expectation, in nats, with K draws of ζ
@@ -57,12 +61,8 @@ class VHP(VAE):
         return self.prior(z, self.noise(z, *shape, generator=generator))
 
     def prior_of(self, like: Tensor, generator: torch.Generator | None = None) -> Posterior:
-        """See `VAE`; mean and variance are those of a mixture of 1000 Gaussians p(z | ζ), always at
-        the same ζ.
-        """
-        always = torch.Generator().manual_seed(0)
-        zeta = torch.randn(MOMENT_DRAWS, self.prior.zeta_dim, generator=always).to(like)
-        means, variances = self.prior.p(zeta)
+        """See `VAE`; mean and variance are those of 1000 draws of ζ, always the same ones."""
+        means, variances = self.prior.p(self.zeta)
         mean = means.mean(0)
         var = (variances + (means - mean) ** 2).mean(0)
         zeta = self.noise(like, *like.shape[:-1], self.prior.zeta_dim, generator=generator)

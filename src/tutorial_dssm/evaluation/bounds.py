@@ -51,8 +51,9 @@ def log_weights(
     rows = []
     for start in range(0, K, chunk):
         k = min(chunk, K - start)
-        many = [None if v is None else v.repeat(k, *[1] * (v.ndim - 1)) for v in (x, u, mask)]
-        terms = model.terms(*many[:2], generator, mask=many[2], analytic=False)
+        some_x, some_u = x.repeat(k, 1, 1), u.repeat(k, 1, 1)
+        some_mask = None if mask is None else torch.cat([mask] * k)
+        terms = model.terms(some_x, some_u, generator, mask=some_mask, analytic=False)
         log_w = -distortion(terms.squared_error.double(), n.repeat(k), sigma) - terms.rate.double()
         rows.append(log_w.unflatten(0, (k, len(x))))
     return torch.cat(rows)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..probability.gaussian import kl_diagonal, log_normal
-from .base import LocallyLinearModel, Posterior, Terms, squared_error
+from .base import Posterior, Terms, squared_error
+from .locally_linear import LocallyLinearModel
 
 
 class Pass(NamedTuple):

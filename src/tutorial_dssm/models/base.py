@@ -1,14 +1,13 @@
 """The one interface of every model, the checks at its door, and the registry of models."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from ..names import Registry
-from ..networks.transitions import LocallyLinearTransition
 from ..probability.gaussian import kl_diagonal, log_normal
 from ..probability.small_matrices import all_finite
 
@@ -35,9 +34,10 @@ class StepRates(NamedTuple):
 
         What is held are these four, not the path that leads to them.
         """
+        (q_mean, q_var), (p_mean, p_var) = q, p
         return cls(
-            kl_diagonal(*(v.detach() for v in q), *p),
-            kl_diagonal(*q, *(v.detach() for v in p)),
+            kl_diagonal(q_mean.detach(), q_var.detach(), p_mean, p_var),
+            kl_diagonal(q_mean, q_var, p_mean.detach(), p_var.detach()),
         )
 
 
@@ -228,18 +228,6 @@ class SequentialModel(Model):
         first = log_normal(z1, torch.zeros_like(z1), torch.ones_like(z1))
         mean, var = self.transition(z[:, :-1], u[:, :-1])
         return first + log_normal(z[:, 1:], mean, var).sum(-1)
-
-
-class LocallyLinearModel(SequentialModel):
-    """A sequential model whose transition is locally linear."""
-
-    transition: LocallyLinearTransition
-
-    def __init__(
-        self, x_dim: int, u_dim: int, z_dim: int, bases: int, mix_hidden: int, q0: Sequence[float]
-    ):
-        super().__init__(x_dim, u_dim, z_dim)
-        self.transition = LocallyLinearTransition(z_dim, u_dim, bases, mix_hidden, q0)
 
 
 class Recipe(NamedTuple):

@@ -35,7 +35,7 @@ class DKF(DKS):
             self.frame_path.past = True
 
     def summary(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """g_t [B, T, hidden], what the frames up to t and the controls before t say, for every t."""
+        """g_t [B, T, hidden], what the frames up to t and the controls before t say."""
         before = nn.functional.pad(u[:, :-1], (0, 0, 1, 0))  # u_{t-1}; u_0 = 0
         return read_forwards(self.gru, blank_missing(self.encoder(x), mask), before)
 

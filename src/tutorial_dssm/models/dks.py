@@ -12,22 +12,13 @@ from ..networks.layers import GaussianHead, tanh
 from ..networks.recurrent import read_backwards
 from .ancestral import AncestralModel, Pass
 from .base import MODELS, Recipe, blank_missing
+from .locally_linear import LocallyLinearConfig
 
 
 @dataclass(frozen=True)
-class DKSConfig:
+class DKSConfig(LocallyLinearConfig):
     """Sizes and starting values of the deep Kalman smoother."""
 
-    x_dim: int = 256  # size of an observation
-    u_dim: int = 1  # size of a control
-    z_dim: int = 3  # state z_t
-    seen: int = 2  # its first coordinates, which the decoder sees: what one frame shows
-    # width of the two hidden layers of encoder and decoder, and of the recurrent network
-    hidden: int = 128
-    bases: int = 32  # base matrices of the locally linear transition
-    mix_hidden: int = 128  # width of the network that mixes them
-    q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
-    q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     var0: float = 0.1  # variance of q(z_t | z_{t-1}, …) at the start
     # add to the posterior mean what frames say without a network (`FramePath`)
     frame_path: bool = True
@@ -54,15 +45,7 @@ class DKS(AncestralModel):
 
     def __init__(self, config: DKSConfig = DKSConfig()):
         c = config
-        super().__init__(
-            c.x_dim,
-            c.u_dim,
-            c.z_dim,
-            c.bases,
-            c.mix_hidden,
-            [c.q0_seen] * c.seen + [c.q0_hidden] * (c.z_dim - c.seen),
-        )
-        self.config = config
+        super().__init__(config)
         self.encoder = frame_encoder(c.network, c.x_dim, c.hidden, c.activation)
         self.decoder = frame_decoder(c.network, c.seen, c.hidden, c.x_dim)
         self.gru = nn.GRU(c.hidden + c.u_dim, c.hidden, batch_first=True)
@@ -71,13 +54,8 @@ class DKS(AncestralModel):
         self.head = GaussianHead(c.hidden, c.z_dim, c.var0, c.gain)
         self.frame_path = FramePath(c.x_dim, c.seen, c.z_dim, c.gain) if c.frame_path else None
 
-    def initialise(self, x: Tensor) -> None:
-        """See `Model`: the frame path starts at the principal components."""
-        if self.frame_path:
-            self.frame_path.initialise(x)
-
     def summary(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """g_t, what the frames and controls from t on say, for every t: [B, T, hidden]."""
+        """g_t [B, T, hidden], what the frames and controls from t on say."""
         return read_backwards(self.gru, blank_missing(self.encoder(x), mask), u)
 
     def combine(self, z: Tensor, u: Tensor, g: Tensor) -> Tensor:
@@ -88,21 +66,17 @@ class DKS(AncestralModel):
         """See `AncestralModel`; at t = 1 there is no state before, and h_1 = g_1."""
         summary = self.summary(x, u, mask).unbind(1)
         frames = self.frame_path(x, mask) if self.frame_path else torch.zeros_like(noise)
-        means, variances, path = [], [], []
+        z = torch.zeros_like(noise[:, 0])
+        steps = []
         for t, (h, frame, e) in enumerate(zip(summary, frames.unbind(1), noise.unbind(1))):
             if t > 0:
-                h = self.combine(path[-1], u[:, t - 1], h)
+                h = self.combine(z, u[:, t - 1], h)
             mean, var = self.head(h)
-            means.append(mean + frame)
-            variances.append(var)
-            path.append(means[-1] + var.sqrt() * e)
-        z = torch.stack(path, 1)
-        mean, var = torch.stack(means, 1), torch.stack(variances, 1)
+            mean = mean + frame
+            z = mean + var.sqrt() * e
+            steps.append((mean, var, z))
+        mean, var, z = (torch.stack(values, 1) for values in zip(*steps))
         return Pass(mean, var, *self.prior_along(z, u), z)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean image of the state. z [..., Z] -> [..., X]."""
-        return self.decoder(z[..., : self.config.seen])
 
 
 MODELS.add("dks", Recipe(DKS, DKSConfig()))

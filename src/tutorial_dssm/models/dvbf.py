@@ -12,22 +12,13 @@ from ..networks.frames import FramePath
 from ..networks.layers import ACTIVATIONS, GaussianHead, mlp
 from .ancestral import AncestralModel, Pass
 from .base import MODELS, Recipe, blank_missing
+from .locally_linear import LocallyLinearConfig
 
 
 @dataclass(frozen=True)
-class DVBConfig:
+class DVBConfig(LocallyLinearConfig):
     """Sizes and starting values that filter and smoother share."""
 
-    x_dim: int = 256  # size of an observation
-    u_dim: int = 1  # size of a control
-    z_dim: int = 3  # state z_t
-    seen: int = 2  # its first coordinates, which the decoder sees: what one frame shows
-    # width of the two hidden layers of encoder and decoder, and of the smoother's recurrent network
-    hidden: int = 128
-    bases: int = 32  # base matrices of the locally linear transition
-    mix_hidden: int = 128  # width of the network that mixes them
-    q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
-    q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     # variance at the start, of the smoother's inverse measurements and the filter's q(z_1 | …)
     var0: float = 0.1
     # share of the networks, and of the areas in the frame path, in posterior means at the start
@@ -49,27 +40,12 @@ class DVB(AncestralModel):
     A subclass collects what x and u say without z_{t-1}, and turns it into q(w_t | z_{t-1}, …).
     """
 
-    frame_path: FramePath | None
-
     def __init__(self, config: DVBConfig):
         c = config
-        super().__init__(
-            c.x_dim,
-            c.u_dim,
-            c.z_dim,
-            c.bases,
-            c.mix_hidden,
-            [c.q0_seen] * c.seen + [c.q0_hidden] * (c.z_dim - c.seen),
-        )
-        self.config = config
+        super().__init__(config)
         self.encoder = mlp([c.x_dim, c.hidden, c.hidden], c.activation)
         self.decoder = mlp([c.seen, c.hidden, c.hidden, c.x_dim])
         self.frame_path = FramePath(c.x_dim, c.seen, c.z_dim, c.gain)
-
-    def initialise(self, x: Tensor) -> None:
-        """See `Model`: the frame path starts at the principal components."""
-        if self.frame_path:
-            self.frame_path.initialise(x)
 
     @abstractmethod
     def evidence(
@@ -99,10 +75,6 @@ class DVB(AncestralModel):
             steps.append((mean, var, f, q, z))
         return Pass(*(torch.stack(values, 1) for values in zip(*steps)))
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean image of the state. z [..., Z] -> [..., X]."""
-        return self.decoder(z[..., : self.config.seen])
-
 
 @dataclass(frozen=True)
 class DVBFConfig(DVBConfig):
@@ -130,6 +102,7 @@ class DVBF(DVB):
     a missing frame, and where all K are missing q(z_1) is the prior.
     """
 
+    config: DVBFConfig
     frame_path: FramePath
 
     def __init__(self, config: DVBFConfig = DVBFConfig()):

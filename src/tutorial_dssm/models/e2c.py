@@ -8,22 +8,14 @@ from torch import Tensor, nn
 from ..networks.frames import FramePath
 from ..networks.layers import ACTIVATIONS, GaussianHead, mlp
 from ..probability.gaussian import DiagonalGaussian, Gaussian, kl
-from .base import MODELS, LocallyLinearModel, Posterior, Recipe, Terms
+from .base import MODELS, Posterior, Recipe, Terms
+from .locally_linear import LocallyLinearConfig, LocallyLinearModel
 
 
 @dataclass(frozen=True)
-class E2CConfig:
+class E2CConfig(LocallyLinearConfig):
     """Sizes and starting values of embed to control."""
 
-    x_dim: int = 256  # size of a frame; an observation is two of them
-    u_dim: int = 1  # size of a control
-    z_dim: int = 3  # state z_t
-    seen: int = 2  # its first coordinates, which the decoder sees: what one frame shows
-    hidden: int = 128  # width of the two hidden layers of encoder and decoder
-    bases: int = 32  # base matrices of the locally linear transition
-    mix_hidden: int = 128  # width of the network that mixes them
-    q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
-    q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     var0: float = 0.1  # variance of q(z_t | o_t) at the start
     # add to the posterior mean what frames say without a network (`FramePath`)
     frame_path: bool = True
@@ -67,29 +59,17 @@ class E2C(LocallyLinearModel):
         "log_weights": "its loss is one of pairs, and no bound on log p(x | u) of a sequence",
     }
     is_bound = False
+    config: E2CConfig
 
     def __init__(self, config: E2CConfig = E2CConfig()):
         c = config
-        super().__init__(
-            c.x_dim,
-            c.u_dim,
-            c.z_dim,
-            c.bases,
-            c.mix_hidden,
-            [c.q0_seen] * c.seen + [c.q0_hidden] * (c.z_dim - c.seen),
-        )
-        self.config = config
+        super().__init__(config)
         self.encoder = nn.Sequential(
             mlp([2 * c.x_dim, c.hidden, c.hidden], c.activation), ACTIVATIONS[c.activation]()
         )
         self.head = GaussianHead(c.hidden, c.z_dim, c.var0, c.gain)
         self.decoder = mlp([c.seen, c.hidden, c.hidden, c.x_dim])
         self.frame_path = FramePath(c.x_dim, c.seen, c.z_dim, c.gain) if c.frame_path else None
-
-    def initialise(self, x: Tensor) -> None:
-        """See `Model`: the frame path starts at the principal components."""
-        if self.frame_path:
-            self.frame_path.initialise(x)
 
     def encode(self, x: Tensor) -> DiagonalGaussian:
         """q(z_t | o_t) for t = 1 … T-1 (for t = 1 if T = 1): mean and variance [B, max(T-1, 1), Z];
@@ -172,10 +152,6 @@ class E2C(LocallyLinearModel):
             DiagonalGaussian(q.mean[:, 1:], q.var[:, 1:]),
         )
         return Terms(squared_error, rate + self.config.consistency * consistency.sum(1))
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean image of the state, the frame x_t. z [..., Z] -> [..., X]."""
-        return self.decoder(z[..., : self.config.seen])
 
 
 MODELS.add("e2c", Recipe(E2C, E2CConfig()))

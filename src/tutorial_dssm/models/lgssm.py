@@ -126,8 +126,7 @@ class LGSSM(SequentialModel):
         return self.admit(x, u, mask)[0]
 
     def log_likelihood(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p(x | u) [B], exact, nats per sequence; x [B, T, X], u [B, T, U], mask as in
-        `filter`.
+        """log p(x | u) [B], exact, nats per sequence; arguments as in `filter`.
 
         Equations: em-evidence
         """

@@ -113,7 +113,8 @@ class RSSM(SequentialModel):
         """
         encoded = self.encoder(x).unbind(1)
         shift = self.frame_path(x, mask) if self.frame_path else torch.zeros_like(noise)
-        h, steps = x.new_zeros(len(x), self.config.deterministic), []
+        h = x.new_zeros(len(x), self.config.deterministic)
+        steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         for t, (e, shift_t, noise_t) in enumerate(zip(encoded, shift.unbind(1), noise.unbind(1))):
             if t > 0:
                 h = self.gru(torch.cat([steps[-1][-1], u[:, t - 1]], -1), h)

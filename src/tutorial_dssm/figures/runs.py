@@ -10,7 +10,7 @@ from .. import files
 from ..data.sequences import SequenceData
 from ..evaluation import scores
 from ..evaluation.scores import FORECAST_FRAMES
-from ..experiments import runs, storage
+from ..experiments import make_data, make_long_data, storage
 from . import ch09_extended_kalman_vae as inference
 from . import latent, shared, style
 
@@ -33,29 +33,31 @@ def _seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _training(run: str, trained: storage.Trained, state: torch.Tensor) -> Drawn:
+def _training(run: str, trained: storage.Trained, state: torch.Tensor | None) -> Drawn:
     """How the run came about, where there is a record of it; state [N, T, 2] of the validation
-    sequences.
+    sequences, where it is known.
     """
     if not storage.training_record_path(run).exists():
         return {}
     name, record = trained.experiment.name, storage.load_training_record(run)
-    history, snapshots = record.history, record.snapshots
-    known = state[: snapshots.shape[1]]
-    spaces = latent.latent_over_training(snapshots, record.snapshot_steps, known, history)
-    target = trained.objective.target_mse
-    return {
-        "latent_over_training": (
-            spaces,
-            f"The latent space of {name} at several steps of training, coloured by angle and by "
-            "velocity; below, the multiplier, the distortion and the rate",
-        ),
+    paths = {name: record.history}
+    drawn: Drawn = {
         "rate_distortion": (
-            shared.rate_distortion_path({name: history}, target=target),
+            shared.rate_distortion_path(paths, target=trained.objective.target_mse),
             f"The path of {name} through training in the plane of squared error and rate, coloured "
             "by the noise in force",
-        ),
+        )
     }
+    if state is not None:
+        known = state[: record.snapshots.shape[1]]
+        drawn["latent_over_training"] = (
+            latent.latent_over_training(
+                record.snapshots, record.snapshot_steps, known, record.history
+            ),
+            f"The latent space of {name} at several steps of training, coloured by angle and by "
+            "velocity; below, the multiplier, the distortion and the rate",
+        )
+    return drawn
 
 
 def _predictions(name: str, data: SequenceData, predicted: torch.Tensor) -> Drawn:
@@ -66,7 +68,7 @@ def _predictions(name: str, data: SequenceData, predicted: torch.Tensor) -> Draw
         drawn[f"prediction_{kind}"] = (
             shared.prediction(data.x[i], rows, dt=data.dt, error=True),
             f"Observed frames and, below, frames that {name} predicts from the first state alone, "
-            f"for the held-out sequence with the {words[kind]} error of {len(data.x)} (sequence "
+            f"for the held-out sequence with the {words[kind]} error of {len(data)} (sequence "
             f"{i}); at the bottom the squared error per pixel over time",
         )
     return drawn
@@ -74,7 +76,7 @@ def _predictions(name: str, data: SequenceData, predicted: torch.Tensor) -> Draw
 
 def _forecast(trained: storage.Trained, mean_image: torch.Tensor) -> Drawn:
     """The error of the forecast, step by step, beside that of the mean image [X]."""
-    name, long = trained.experiment.name, runs.make_long_data(trained.experiment.data)
+    name, long = trained.experiment.name, make_long_data(trained.experiment.data)
     error = scores.forecast_error(trained.model, long, FORECAST_FRAMES, _seeded())
     curves = {f"{name}, after {FORECAST_FRAMES} frames": error}
     levels = {"mean image": float(((long.x - mean_image) ** 2).mean())}
@@ -89,10 +91,10 @@ def _forecast(trained: storage.Trained, mean_image: torch.Tensor) -> Drawn:
 
 def _inference(trained: storage.Trained, data: SequenceData, i: int) -> Drawn:
     """From frames to auxiliary variables to states, for sequence i; nothing for a model that has no
-    auxiliary variables.
+    auxiliary variables, or where the true states are not known.
     """
     name, auxiliary = trained.experiment.name, trained.model.auxiliary(data.x)
-    if auxiliary is None:
+    if auxiliary is None or data.state is None:
         return {}
     (a_mean, a_var), z = auxiliary, trained.model.infer(data.x, data.u, _seeded())
     figure = inference.inference_process(
@@ -113,22 +115,22 @@ def _inference(trained: storage.Trained, data: SequenceData, i: int) -> Drawn:
 @torch.no_grad()
 def draw_all(run: str) -> Drawn:
     """All figures of a run (a folder, or the name of shipped weights), on held-out sequences of
-    seeded data.
+    seeded data; those that show the true states only where these are known.
     """
     trained = storage.load(run)
     name, model = trained.experiment.name, trained.model
-    splits = runs.make_data(trained.experiment.data)
+    splits = make_data(trained.experiment.data)
     data = splits.test
     posterior = model.infer(data.x, data.u, _seeded())
     predicted = model.decode(model.predict(posterior.mean[:, 0], data.u))
-    title = f"{name}: smoothed states of {len(data.x)} held-out sequences"
-    drawn: Drawn = {
-        "latent_space": (
+    drawn: Drawn = {}
+    if data.state is not None:
+        title = f"{name}: smoothed states of {len(data)} held-out sequences"
+        drawn["latent_space"] = (
             latent.latent_space(posterior.mean, data.state, title),
             f"Smoothed states of {name} in the latent space, coloured by the true angle (left) and "
             "by the true velocity (right)",
         )
-    }
     drawn |= _training(run, trained, splits.validation.state)
     drawn |= _predictions(name, data, predicted)
     drawn |= _forecast(trained, data.x.mean((0, 1)))

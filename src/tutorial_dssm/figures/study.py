@@ -2,6 +2,7 @@
 time of a training step.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.calibration import central_interval, wrap
-from ..experiments.measures import MEASURES
-from ..experiments.study import split
+from ..experiments import measures
 from .style import (
     BLACK,
     BLUE,
@@ -43,22 +43,21 @@ STYLE = {
 }
 OTHER = (BLACK, "X")
 
-_KNOWN = {measure.key: measure for measure in MEASURES}
+LETTERS = 80  # of a label, in all panels together
 
 
 # ---------------------------------------------------------------- seeds
 
 
-def _measure_axis(axis: Axes, key: str) -> None:
+def _measure_axis(axis: Axes, key: str, width: int) -> None:
     """The horizontal axis of a measure, after its numbers are drawn: R² up to 1, errors on a
-    logarithmic one.
+    logarithmic one; its label in lines of `width` letters.
     """
-    worst = _KNOWN[key].worst if key in _KNOWN else ""
-    if worst == "min":
+    if key.startswith("r2_"):
         axis.set_xlim(min(-0.03, axis.get_xlim()[0]), 1.03)
-    elif worst == "max" and axis.lines:
+    elif measures.measure(key).worst == "max" and axis.lines:
         log_axes(axis, "x")
-    axis.set_xlabel(_KNOWN[key].head if key in _KNOWN else key, fontsize=9)
+    axis.set_xlabel(textwrap.fill(measures.label(key), width), fontsize=9)
     axis.tick_params(labelsize=8)
     grid_behind(axis, "x")
 
@@ -73,56 +72,57 @@ def _mean_bar(axis: Axes, value: float, y: float, half: float) -> None:
     axis.plot([value, value], [y - half, y + half], color=BLACK, lw=1.8)
 
 
-def results_table_figure(rows: Sequence[Mapping], measures: Sequence[str] = SHOWN) -> Figure:
+def results_table_figure(rows: Sequence[Mapping], keys: Sequence[str] = SHOWN) -> Figure:
     """Every run and seed as a point, the mean over seeds as a bar, one panel for each measure.
 
     rows: dicts with "run", "seed" and the measures (`experiments.load_results()`). Errors get a
     logarithmic axis.
     """
     runs = list(dict.fromkeys(row["run"] for row in rows))
-    figure, axes = plain_axes(1, len(measures), 7, 0.42 * len(runs) + 1.1, sharey=True)
-    for axis, measure in zip(axes[0], measures):
+    figure, axes = plain_axes(1, len(keys), 7, 0.42 * len(runs) + 1.1, sharey=True)
+    for axis, key in zip(axes[0], keys):
         for y, (run, style) in enumerate(zip(runs, series_styles())):
-            values = np.array([row[measure] for row in rows if row["run"] == run], float)
+            values = np.array([row[key] for row in rows if row["run"] == run], float)
             apart = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else 0.0
             height = np.full(len(values), y) + apart
             axis.plot(values, height, ms=5, alpha=0.75, **style.points)
             _mean_bar(axis, values.mean(), y, 0.32)
-        _measure_axis(axis, measure)
+        _measure_axis(axis, key, LETTERS // len(keys))
     _name_rows(axes[0, 0], runs)
     figure.set_layout_engine("constrained", wspace=0.06)
     return figure
 
 
-def study(rows: Sequence[Mapping], measures: Sequence[str] = SHOWN) -> Figure:
+def study(rows: Sequence[Mapping], keys: Sequence[str] = SHOWN) -> Figure:
     """Every seed of the study as a point: a row for each model, a colour and marker for each
     objective, a panel for each measure.
 
-    rows: of `study.load` or `experiments.load_results`. Short bars are means over seeds; errors
+    rows: dicts with "model", "objective" and the measures, of `study.load` or
+    `experiments.load_results`. Short bars are means over seeds; errors
     have a logarithmic axis. Seeds without a finite number are counted at the right edge ("2 NaN").
     ValueError without rows.
     """
     if not rows:
         raise ValueError("no rows to draw")
-    parts = [split(row["run"]) for row in rows]
+    parts = [(row["model"], row["objective"]) for row in rows]
     models = list(dict.fromkeys(model for model, _ in parts))
-    objectives = [o for o in (*STYLE, "") if o in {objective for _, objective in parts}]
+    known = dict.fromkeys(objective for _, objective in parts)
+    objectives = [o for o in dict.fromkeys((*STYLE, *known)) if o in known]
     reach = 0.27 if len(objectives) > 1 else 0.0
     offsets = dict(zip(objectives, np.linspace(-reach, reach, len(objectives))))
-    figure, axes = plain_axes(1, len(measures), 7, 0.62 * len(models) + 1.3, sharey=True)
-    for axis, measure in zip(axes[0], measures):
+    figure, axes = plain_axes(1, len(keys), 7, 0.62 * len(models) + 1.3, sharey=True)
+    for axis, key in zip(axes[0], keys):
         for y, model in enumerate(models):
             for objective, offset in offsets.items():
                 own = (row for row, part in zip(rows, parts) if part == (model, objective))
-                _seeds(axis, [row.get(measure) for row in own], y + offset, objective)
+                _seeds(axis, [row.get(key) for row in own], y + offset, objective)
         for y in range(len(models) - 1):
             axis.axhline(y + 0.5, color="0.9", lw=0.8)
-        _measure_axis(axis, measure)
+        _measure_axis(axis, key, LETTERS // len(keys))
     _name_rows(axes[0, 0], models)
     for objective in objectives:
         colour, marker = STYLE.get(objective, OTHER)
-        name = objective.replace("-", " ") or "other"
-        axes[0, 0].plot([], [], marker, color=colour, ms=6, label=name)
+        axes[0, 0].plot([], [], marker, color=colour, ms=6, label=objective.replace("-", " "))
     legend_outside(figure, axes[0, 0])
     return figure
 

@@ -97,7 +97,12 @@ def as_images(x: Array, batch: int | None = None) -> np.ndarray:
 # ---------------------------------------------------------------- figures and axes
 
 
-def new_figure(width: float, height: float, dpi: int = DPI, layout: Literal["constrained"] | None = "constrained") -> Figure:
+def new_figure(
+    width: float,
+    height: float,
+    dpi: int = DPI,
+    layout: Literal["constrained"] | None = "constrained",
+) -> Figure:
     """An empty figure, in inches. `layout` None where axes are placed by hand: those of an
     animation must stay where they are.
     """

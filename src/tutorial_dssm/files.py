@@ -1,5 +1,6 @@
-"""Files that are never half-written and never unpickled: safetensors and JSON under a temporary
-name, then renamed.
+"""Files that are never half-written and never unpickled.
+
+Safetensors and JSON, written under a temporary name, then renamed.
 """
 
 import hashlib
@@ -7,6 +8,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,7 +27,7 @@ def write(path: Path, data: bytes) -> None:
     Raises ValueError (full disk, unwritable folder) with the path and the reason.
     """
     path = Path(path)
-    temporary = None
+    temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(PART, f".{path.name}.", path.parent)
@@ -48,12 +50,12 @@ def remove_parts(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON."""
     write(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
-def read_json(path: Path):
+def read_json(path: Path) -> Any:
     """Read JSON; ValueError with the path when it is missing or malformed."""
     try:
         return json.loads(Path(path).read_text())
@@ -66,9 +68,7 @@ def read_json(path: Path):
 
 
 def _digest(tensors: dict[str, torch.Tensor], config: str) -> str:
-    """SHA-256 of config, names and values; safetensors itself notices a short file, not a wrong
-    byte.
-    """
+    """SHA-256 of config, names and values: safetensors notices a short file, not a wrong byte."""
     digest = hashlib.sha256(config.encode())
     for key in sorted(tensors):
         digest.update(key.encode())
@@ -77,15 +77,11 @@ def _digest(tensors: dict[str, torch.Tensor], config: str) -> str:
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], config: dict) -> None:
-    """Write tensors with their config (JSON), their digest and the package version in the header of
-    one safetensors file.
-    """
+    """Write tensors to one safetensors file; config, digest and package version are its header."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     text = json.dumps(config, sort_keys=True)
-    write(
-        path,
-        save(tensors, {"config": text, "sha256": _digest(tensors, text), "version": __version__}),
-    )
+    header = {"config": text, "sha256": _digest(tensors, text), "version": __version__}
+    write(path, save(tensors, header))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
@@ -100,9 +96,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
         with safe_open(str(path), "pt") as file:
             header = file.metadata() or {}
             names = file.keys()
-            tensors = {
-                name: file.get_tensor(name).clone() for name in names
-            }  # off the file: it may change under a mapping
+            # cloned, off the file: it may change under a mapping
+            tensors = {name: file.get_tensor(name).clone() for name in names}
         config = json.loads(header.get("config", "null"))
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error
@@ -112,7 +107,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
         )
     if header["version"].split(".")[:2] != __version__.split(".")[:2]:
         raise ValueError(
-            f"{path} was written by version {header['version']} of this package, this is {__version__}"
+            f"{path} was written by version {header['version']} of this package, "
+            f"this is {__version__}"
         )
     if header.get("sha256") != _digest(tensors, header["config"]):
         raise ValueError(f"{path} is damaged: its content does not have the digest in its header")

@@ -1,20 +1,16 @@
-"""Posteriors of a linear-Gaussian model: against the Kalman filter, Monte Carlo, and an optimiser
-that knows nothing of conditioning.
+"""Posteriors of a linear-Gaussian model against the Kalman filter, Monte Carlo and an optimiser.
+
+The optimiser knows nothing of conditioning.
 """
 
 import pytest
 import torch
 
+from lgssm_instances import DOUBLE, normal, seeded
 from tutorial_dssm.closed_form import lgssm_moments
 from tutorial_dssm.closed_form import linear_posteriors as lp
 from tutorial_dssm.probability import gaussian
 from tutorial_dssm.probability.gaussian import log_normal
-
-DOUBLE = {"dtype": torch.float64}
-
-
-def normal(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), **DOUBLE)
 
 
 def model(T=4, n=2, X=3, seed=0):
@@ -22,22 +18,22 @@ def model(T=4, n=2, X=3, seed=0):
     root, first = normal(n, n, seed=seed + 1), normal(n, n, seed=seed + 2)
     F = 0.9 * torch.linalg.qr(normal(n, n, seed=seed)).Q
     m = lgssm_moments.Matrices(
-        F,
-        normal(n, 1, seed=seed + 3),
-        normal(n, seed=seed + 4),
-        0.2 * root @ root.T + 0.1 * torch.eye(n, **DOUBLE),
-        normal(X, n, seed=seed + 5),
-        normal(X, seed=seed + 6),
-        0.3 + normal(X, seed=seed + 7) ** 2,
-        normal(n, seed=seed + 8),
-        first @ first.T + 0.2 * torch.eye(n, **DOUBLE),
+        F=F,
+        B=normal(n, 1, seed=seed + 3),
+        b=normal(n, seed=seed + 4),
+        Q=0.2 * root @ root.T + 0.1 * torch.eye(n, **DOUBLE),
+        C=normal(X, n, seed=seed + 5),
+        d=normal(X, seed=seed + 6),
+        r=0.3 + normal(X, seed=seed + 7) ** 2,
+        m1=normal(n, seed=seed + 8),
+        P1=first @ first.T + 0.2 * torch.eye(n, **DOUBLE),
     )
     return m, normal(T, 1, seed=seed + 9)
 
 
 def films(m, u, N, seed=5):
     return lgssm_moments.draw_sequences(
-        lgssm_moments.from_matrices(m), u.expand(N, *u.shape), torch.Generator().manual_seed(seed)
+        lgssm_moments.from_matrices(m), u.expand(N, *u.shape), seeded(seed)
     )[1]
 
 
@@ -83,26 +79,21 @@ def test_gap_and_terms_agree_with_dense_divergences_and_draws(sees):
     z, log_q = lp.ancestral_sample(chain, one, normal(N, T, 2, seed=3))
     fit = log_normal(one, z @ m.C.T + m.d, m.r.expand(3))
     assert ((fit.mean(0) - terms.reconstruction[0]).abs() < 4.5 * fit.std(0) / N**0.5).all()
-    weight = (
-        gaussian.log_density(
-            gaussian.Gaussian(j.mean, j.cov), torch.cat([z.flatten(1), one.flatten(1)], 1)
-        )
-        - log_q
-    )
+    both = torch.cat([z.flatten(1), one.flatten(1)], 1)
+    weight = gaussian.log_density(gaussian.Gaussian(j.mean, j.cov), both) - log_q
     assert abs(weight.mean() - (log_p - gaps)[0]) < 4.5 * weight.std() / N**0.5
 
 
 def optimise(j, last):
-    """The least average gap over all chains whose step t has weights on x_1 … x_last only:
+    """The least average gap over all chains whose step t has weights on x_1 … x_last only.
 
     L-BFGS on A, K, c and Cholesky factors.
     """
     T, n, X = j.T, j.n, j.X
     allowed = torch.stack([(torch.arange(T * X) < k * X).double() for k in last])[:, None]
     start = [torch.zeros(T, n, *shape, **DOUBLE) for shape in ((n,), (T * X,), ())]
-    free = [
-        v.clone().requires_grad_() for v in (*start, 0.5 * torch.eye(n, **DOUBLE).expand(T, n, n))
-    ]
+    start.append(0.5 * torch.eye(n, **DOUBLE).expand(T, n, n))
+    free = [v.clone().requires_grad_() for v in start]
     settings = {
         "tolerance_grad": 1e-7,
         "tolerance_change": 1e-10,
@@ -139,10 +130,8 @@ def test_best_conditionals_are_the_best(last):
 def test_best_filter_beats_the_exact_filter_conditionals():
     m, u = model(5)
     j = lp.joint(m, u)
-    exact, best = (
-        lp.conditionals(j, lambda t: range(1, t + 1)),
-        lp.best_conditionals(j, (1, 2, 3, 4, 5)),
-    )
+    exact = lp.conditionals(j, lambda t: range(1, t + 1))
+    best = lp.best_conditionals(j, (1, 2, 3, 4, 5))
     assert lp.average_gap(j, best) < lp.average_gap(j, exact) - 1e-3
 
 
@@ -158,12 +147,8 @@ def test_diagonal_chain_is_the_best_diagonal_one():
     for k in range(6):
         factor = torch.ones(6, **DOUBLE)
         factor[k] = 1.05
-        assert (
-            lp.average_gap(
-                j, diagonal._replace(S=diagonal.S * torch.diag_embed(factor.reshape(3, 2)))
-            )
-            > least
-        )
+        other = diagonal._replace(S=diagonal.S * torch.diag_embed(factor.reshape(3, 2)))
+        assert lp.average_gap(j, other) > least
 
 
 def test_without_nesting_the_bound_is_too_high():

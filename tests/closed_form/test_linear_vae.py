@@ -1,6 +1,4 @@
-"""The toy of the chapter on balancing: closed forms against numerical optimisers, scikit-learn's
-PCA and Monte Carlo.
-"""
+"""The linear VAE against numerical optimisers, scikit-learn's PCA and Monte Carlo."""
 
 import math
 
@@ -10,6 +8,7 @@ import torch
 from scipy.optimize import minimize
 from sklearn.decomposition import PCA
 
+from lgssm_instances import DOUBLE, random_covariance
 from tutorial_dssm.closed_form import linear_vae
 from tutorial_dssm.closed_form.linear_vae import (
     LinearPosterior,
@@ -22,24 +21,14 @@ from tutorial_dssm.closed_form.linear_vae import (
 )
 from tutorial_dssm.probability import gaussian
 
-DOUBLE = {"dtype": torch.float64}
 S = torch.tensor([3.0, 1.2, 0.7, 0.2, 0.05], **DOUBLE)
-
-
-@pytest.fixture
-def generator():
-    return torch.Generator().manual_seed(0)
-
-
-def covariance(n, generator):
-    root = torch.randn(n, n, generator=generator, **DOUBLE)
-    return root @ root.T / n + 0.05 * torch.eye(n, **DOUBLE)
 
 
 @pytest.mark.parametrize("budget", [0.2, 0.9, 2.0, 4.5])
 def test_water_filling_is_the_least_rate_for_a_squared_error(budget):
-    """Against a general optimiser that knows nothing of water: min Σ ½ log s/d subject to Σ d =
-    budget, 0 < d <= s.
+    """Against a general optimiser that knows nothing of water.
+
+    It minimises Σ ½ log s/d subject to Σ d = budget, 0 < d <= s.
 
     Equations: bal-water
     """
@@ -76,7 +65,7 @@ def test_components_beyond_k_keep_their_error_and_cost_nothing():
 
 def test_the_linear_vae_with_principal_axes_is_on_the_curve_and_no_other_passes_it(generator):
     """Equations: bal-linear"""
-    cov = covariance(5, generator)
+    cov = random_covariance(generator, n=5)
     values, vectors = torch.linalg.eigh(cov)
     level = 0.3
     W = vectors * (values - level).clamp(min=0).sqrt()
@@ -102,7 +91,7 @@ def test_probabilistic_pca_is_the_fixed_point_of_the_learned_noise(generator):
     """
     x = (
         torch.randn(400, 5, generator=generator, **DOUBLE)
-        @ torch.linalg.cholesky(covariance(5, generator)).T
+        @ torch.linalg.cholesky(random_covariance(generator, n=5)).T
     )
     x = x - x.mean(0)
     values = torch.linalg.eigvalsh(x.T @ x / len(x)).flip(0)
@@ -117,7 +106,7 @@ def test_expected_terms_are_the_average_of_the_terms(generator):
     model = LinearVAE(4, 2, generator, scale=0.5)
     with torch.no_grad():
         model.log_var.copy_(torch.tensor([-1.0, 0.3]))
-    cov = covariance(4, generator)
+    cov = random_covariance(generator, n=4)
     x = torch.randn(400_000, 4, generator=generator, **DOUBLE) @ torch.linalg.cholesky(cov).T
     with torch.no_grad():
         drawn, expected = model.terms(x, generator), model.expected_terms(cov)
@@ -131,11 +120,9 @@ def test_expected_terms_are_the_average_of_the_terms(generator):
 
 def test_the_exact_posterior_is_that_of_the_gaussian_module_and_makes_the_bound_tight(generator):
     """Equations: bal-gap"""
-    W, sigma, x = (
-        torch.randn(4, 2, generator=generator, **DOUBLE),
-        0.6,
-        torch.randn(4, generator=generator, **DOUBLE),
-    )
+    sigma = 0.6
+    W = torch.randn(4, 2, generator=generator, **DOUBLE)
+    x = torch.randn(4, generator=generator, **DOUBLE)
     prior = gaussian.Gaussian(torch.zeros(2, **DOUBLE), torch.eye(2, **DOUBLE))
     noise = gaussian.Gaussian(torch.zeros(4, **DOUBLE), sigma**2 * torch.eye(4, **DOUBLE))
     bayes = gaussian.condition_on_observation(prior, x, W, noise)
@@ -150,12 +137,9 @@ def test_the_exact_posterior_is_that_of_the_gaussian_module_and_makes_the_bound_
 
 
 def test_the_best_decoder_has_no_gradient_left(generator):
-    cov, q = (
-        covariance(4, generator),
-        LinearPosterior(
-            torch.randn(2, 4, generator=generator, **DOUBLE), torch.diag(torch.rand(2, **DOUBLE))
-        ),
-    )
+    cov = random_covariance(generator, n=4)
+    V = torch.randn(2, 4, generator=generator, **DOUBLE)
+    q = LinearPosterior(V, torch.diag(torch.rand(2, generator=generator, **DOUBLE)))
     W = best_decoder(q, cov).requires_grad_()
     linear_terms(W, q, cov).squared_error.backward()
     assert float(W.grad.abs().max()) < 1e-12

@@ -1,6 +1,4 @@
-"""The parts of the ELBO against Monte Carlo, general optimisers, autograd, scikit-learn and the
-dense Gaussian; digits and their training.
-"""
+"""The parts of the ELBO of pPCA against Monte Carlo, Bayes' rule, autograd and scikit-learn."""
 
 import math
 
@@ -8,6 +6,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+from lgssm_instances import DOUBLE
 from tutorial_dssm.closed_form import ppca
 from tutorial_dssm.closed_form.linear_vae import exact_posterior
 from tutorial_dssm.data import digits
@@ -17,13 +16,6 @@ from tutorial_dssm.learning.training import TrainingConfig
 from tutorial_dssm.models.vae import VAE, VAEConfig
 from tutorial_dssm.probability import gaussian
 from tutorial_dssm.probability.gaussian import DiagonalGaussian, Gaussian
-
-DOUBLE = {"dtype": torch.float64}
-
-
-@pytest.fixture
-def generator():
-    return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture
@@ -42,10 +34,8 @@ def x(model, generator):
 
 def test_evidence_and_posterior_are_those_of_bayes(model, x):
     """Equations: vae-evidence, vae-marginal, vae-bayes"""
-    prior, noise = (
-        Gaussian(torch.zeros(2, **DOUBLE), torch.eye(2, **DOUBLE)),
-        Gaussian(model.mu, 0.49 * torch.eye(4, **DOUBLE)),
-    )
+    prior = Gaussian(torch.zeros(2, **DOUBLE), torch.eye(2, **DOUBLE))
+    noise = Gaussian(model.mu, 0.49 * torch.eye(4, **DOUBLE))
     for i in range(3):
         bayes = gaussian.condition_on_observation(prior, x[i], model.W, noise)
         torch.testing.assert_close(
@@ -63,10 +53,8 @@ def test_bound_is_the_average_over_draws_and_the_evidence_minus_the_gap(model, x
     )
     b = ppca.bound(model, q, x)
     torch.testing.assert_close(b.elbo, b.log_joint + b.entropy)
-    torch.testing.assert_close(
-        b.elbo + gaussian.kl(q, ppca.posterior(model, x)),
-        gaussian.log_density(ppca.evidence(model), x),
-    )
+    gap = gaussian.kl(q, ppca.posterior(model, x))
+    torch.testing.assert_close(b.elbo + gap, gaussian.log_density(ppca.evidence(model), x))
     z = q.mean + q.var.sqrt() * torch.randn(100_000, 6, 2, generator=generator, **DOUBLE)
     drawn = ppca.log_joint(model, x, z)
     assert ((drawn.mean(0) - b.log_joint).abs() < 5 * drawn.std(0) / 100_000**0.5).all()
@@ -79,7 +67,7 @@ def test_no_independent_q_beats_mean_field(model, x, generator):
     for _ in range(30):
         other = DiagonalGaussian(
             q.mean + 0.1 * torch.randn(6, 2, generator=generator, **DOUBLE),
-            q.var * (0.3 * torch.randn(2, **DOUBLE)).exp(),
+            q.var * (0.3 * torch.randn(2, generator=generator, **DOUBLE)).exp(),
         )
         assert (ppca.bound(model, other, x).elbo <= top).all()
 
@@ -104,13 +92,8 @@ def test_the_books_vae_with_linear_networks_gives_the_evidence_at_every_draw(gen
     )
     model = ppca.maximum_likelihood(x, 2)
     q = exact_posterior(model.W, float(model.sigma))
-    log_w = bounds.log_weights(
-        ppca.as_vae(model, q.V, q.cov.diagonal()),
-        *in_memory.no_control(x),
-        model.sigma,
-        3,
-        generator,
-    )
+    vae = ppca.as_vae(model, q.V, q.cov.diagonal())
+    log_w = bounds.log_weights(vae, *in_memory.no_control(x), model.sigma, 3, generator)
     torch.testing.assert_close(log_w, gaussian.log_density(ppca.evidence(model), x).expand(3, -1))
 
 
@@ -128,9 +111,8 @@ def test_both_gradients_are_unbiased(model, x, generator):
     for estimate in (gradients.reparameterisation_gradients, gradients.score_gradients):
         drawn = estimate(log_p, mean, log_var, noise)
         assert drawn.shape == (50_000, 4)
-        assert ((drawn.mean(0) - exact).abs() < 5 * drawn.std(0) / 50_000**0.5).all(), (
-            estimate.__name__
-        )
+        error = 5 * drawn.std(0) / 50_000**0.5
+        assert ((drawn.mean(0) - exact).abs() < error).all(), estimate.__name__
 
 
 def test_fit_posterior_finds_the_best_independent_q(model, x, generator):
@@ -162,10 +144,8 @@ def test_fit_raises_the_bound_and_repeats():
     losses = []
     for _ in range(2):
         torch.manual_seed(0)
-        model, objective = (
-            VAE(VAEConfig(x_dim=64, hidden=16)),
-            objectives.make_objective(objectives.LearnedNoiseConfig()),
-        )
+        model = VAE(VAEConfig(x_dim=64, hidden=16))
+        objective = objectives.make_objective(objectives.LearnedNoiseConfig())
         losses.append(in_memory.fit(model, objective, x, TrainingConfig(steps=60, batch=100)))
     assert torch.equal(*losses) and losses[0].shape == (60,) and not model.training
     assert losses[0][-10:].mean() < losses[0][:10].mean() - 1 and math.isfinite(losses[0][-1])

@@ -33,8 +33,59 @@ def test_t_interval_refuses(values):
 
 @pytest.mark.parametrize("level", [0, 1, -1])
 def test_levels_outside_are_refused(level):
-    with pytest.raises(ValueError, match="level"):
-        intervals.t_interval([1.0, 2.0], level)
+    for interval in (
+        lambda: intervals.t_interval([1.0, 2.0], level),
+        lambda: intervals.paired_interval([1.0, 2.0], [0.0, 3.0], level),
+        lambda: intervals.bootstrap_interval([1.0, 2.0], level=level),
+    ):
+        with pytest.raises(ValueError, match="level"):
+            interval()
+
+
+def test_paired_interval_is_scipys_paired_t_test():
+    x, y = np.random.default_rng(4).normal(size=(2, 6))
+    found, reference = intervals.paired_interval(x, y, 0.9), stats.ttest_rel(x, y)
+    np.testing.assert_allclose(found[1:3], reference.confidence_interval(0.9))
+    assert found.p == pytest.approx(reference.pvalue)
+    assert found.mean == pytest.approx(x.mean() - y.mean())
+
+
+@pytest.mark.parametrize("x, y", [([3.0], [1.0]), ([3.0, 5.0], [1.0, 3.0])])
+def test_without_a_spread_a_paired_interval_is_only_a_mean(x, y):
+    found = intervals.paired_interval(x, y)
+    assert found.mean == 2.0 and np.isnan(found[1:]).all()
+
+
+@pytest.mark.parametrize("x, y", [([], []), ([1.0], [1.0, 2.0]), ([1.0, 2.0], [1.0, math.nan])])
+def test_pairs_that_are_none_are_refused(x, y):
+    with pytest.raises(ValueError):
+        intervals.paired_interval(x, y)
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+def test_bootstrap_interval_is_scipys(statistic):
+    """Two sets of resamples: their quantiles differ by the sampling error of a quantile."""
+    x = np.random.default_rng(5).gamma(2.0, size=40)
+    reference = stats.bootstrap((x,), statistic, confidence_level=0.8, method="percentile", rng=1)
+    found = intervals.bootstrap_interval(x, statistic, 0.8, seed=2)
+    spread = reference.standard_error
+    np.testing.assert_allclose(found, reference.confidence_interval, atol=0.1 * spread)
+    assert found == intervals.bootstrap_interval(x, statistic, 0.8, seed=np.random.default_rng(2))
+
+
+def test_a_bootstrap_of_five_is_a_third_shorter_than_the_t_interval():
+    x = np.random.default_rng(6).normal(size=(200, 5))
+    lengths = [np.diff(intervals.bootstrap_interval(v, resamples=1000))[0] for v in x]
+    ratio = np.mean(lengths) / np.mean([np.diff(intervals.t_interval(v)[1:3])[0] for v in x])
+    assert ratio == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_mean_and_sd_are_numpys_and_nan_where_there_are_too_few():
+    x = [1.0, 4.0, 2.5]
+    assert intervals.mean_and_sd(x) == pytest.approx((np.mean(x), np.std(x, ddof=1)))
+    mean, sd = intervals.mean_and_sd([3.0])
+    assert mean == 3.0 and math.isnan(sd)
+    assert np.isnan(intervals.mean_and_sd([])).all()
 
 
 @pytest.mark.parametrize("distance, n", [(0.5, 1), (1.0, 3), (0.0, 2)])
@@ -92,6 +143,8 @@ def test_expected_maximum():
         lambda: intervals.holm([0.1, 1.2]),
         lambda: intervals.holm([]),
         lambda: intervals.expected_maximum(0),
+        lambda: intervals.bootstrap_interval([1.0]),
+        lambda: intervals.bootstrap_interval([1.0, 2.0], resamples=0),
     ],
 )
 def test_what_makes_no_sense_is_refused(call):

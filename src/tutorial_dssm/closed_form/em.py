@@ -14,13 +14,13 @@ from ..probability import kalman
 
 
 def _regress(yr: Tensor, rr: Tensor) -> Tensor:
-    """W [..., m, k] with the least E|y - W r|², from E[y r'] and E[r r'] [..., k, k]; of many such
-    (a control that is always 0), the smallest.
+    """W [..., m, k] with the least E|y - W r|², from E[y r'] [..., m, k] and E[r r'] [..., k, k].
+
+    Of many such W (a control that is always 0), the smallest.
     """
+    # Divided by the size of each regressor, so that the units of u do not matter.
     scale = rr.diagonal(dim1=-2, dim2=-1).sqrt()
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale)).unsqueeze(
-        -2
-    )  # so that the units of u do not matter
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale)).unsqueeze(-2)
     return (yr / scale) @ torch.linalg.pinv(rr / scale / scale.mT, hermitian=True) / scale
 
 
@@ -32,7 +32,8 @@ def factors(name: str, V: Tensor) -> tuple[Tensor, Tensor]:
     K, info = torch.linalg.cholesky_ex(0.5 * (V + V.mT))
     if V.device.type == "cpu" and info:
         raise ValueError(
-            f"the M-step's {name} is not positive definite in {V.dtype}: too few data for {len(V)} states"
+            f"the M-step's {name} is not positive definite in {V.dtype}: "
+            f"too few data for {len(V)} states"
         )
     return 2 * K.diagonal().log(), torch.tril(K / K.diagonal(), -1)
 
@@ -43,25 +44,27 @@ def _first_state(M: Tensor, V: Tensor) -> dict[str, Tensor]:
     With one sequence the best P1 is 0, and every iteration shrinks it.
     """
     m1 = M.mean(0)
-    log_p1, lower_p1 = factors("P1", (M - m1).t() @ (M - m1) / len(M) + V.mean(0))
+    spread = (M - m1).t() @ (M - m1) / len(M)
+    log_p1, lower_p1 = factors("P1", spread + V.mean(0))
     return {"m1": m1, "log_p1": log_p1, "lower_p1": lower_p1}
 
 
 def _dynamics(M: Tensor, V: Tensor, cross: Tensor, u: Tensor) -> dict[str, Tensor]:
-    """F, B, b, Q: z_{t+1} on (z_t, u_t, 1).
+    """F, B, b, Q: the regression of z_{t+1} on (z_t, u_t, 1), from moments and controls.
 
-    The residual's covariance is a sum of squares, not a difference of second moments: float32 will
-    do.
+    All are [B, T, ...]. The residual's covariance is a sum of squares, not a difference of second
+    moments: float32 will do.
     """
-    r, y = (
-        torch.cat([M[:, :-1], u[:, :-1], torch.ones_like(M[:, :-1, :1])], -1).flatten(0, 1),
-        M[:, 1:].flatten(0, 1),
-    )
-    now, then, both = V[:, :-1].sum((0, 1)), V[:, 1:].sum((0, 1)), cross.sum((0, 1))
+    one = torch.ones_like(M[:, :-1, :1])
+    r = torch.cat([M[:, :-1], u[:, :-1], one], -1).flatten(0, 1)
+    y = M[:, 1:].flatten(0, 1)
+    now, then = V[:, :-1].sum((0, 1)), V[:, 1:].sum((0, 1))
+    both = cross.sum((0, 1))
     others = (0, u.shape[-1] + 1)  # u and 1 have no covariance
     W = _regress(y.t() @ r + pad(both, others), r.t() @ r + pad(now, others * 2))
     F, B, b = W.split([M.shape[-1], u.shape[-1], 1], 1)
-    e, moved = y - r @ W.t(), F @ both.t()
+    e = y - r @ W.t()
+    moved = F @ both.t()
     log_q, lower_q = factors("Q", (e.t() @ e + then - moved - moved.t() + F @ now @ F.t()) / len(r))
     return {"F": F, "B": B, "b": b.squeeze(1), "log_q": log_q, "lower_q": lower_q}
 
@@ -69,25 +72,25 @@ def _dynamics(M: Tensor, V: Tensor, cross: Tensor, u: Tensor) -> dict[str, Tenso
 def _observation(
     model: LGSSM, M: Tensor, V: Tensor, x: Tensor, mask: Tensor | None
 ) -> dict[str, Tensor]:
-    """C, d, R: x_t on (z_t, 1).
+    """C, d, R: the regression of x_t on (z_t, 1), from moments and observations [B, T, ...].
 
     As R is diagonal, each coordinate has a regression of its own, over the frames in which it is
     observed.
     """
-    r, x = torch.cat([M, torch.ones_like(M[..., :1])], -1).flatten(0, 1), x.flatten(0, 1)
-    seen = (
-        torch.ones_like(x[:, :1]) if mask is None else mask.reshape(len(x), -1).to(x.dtype)
-    ).t()  # [X or 1, B·T]
-    uncertain = (seen @ pad(V, (0, 1, 0, 1)).flatten(0, 1).flatten(1)).unflatten(
-        1, (r.shape[1], r.shape[1])
-    )  # [X or 1, n + 1, n + 1]
+    r = torch.cat([M, torch.ones_like(M[..., :1])], -1).flatten(0, 1)  # [B·T, n + 1]
+    x = x.flatten(0, 1)
+    seen = torch.ones_like(x[:, :1]).t()  # [X or 1, B·T]
+    if mask is not None:
+        seen = mask.reshape(len(x), -1).to(x.dtype).t()
+    k = r.shape[1]
+    spread = pad(V, (0, 1, 0, 1)).flatten(0, 1).flatten(1)  # of (z_t, 1), [B·T, k²]
+    uncertain = (seen @ spread).unflatten(1, (k, k))  # [X or 1, k, k]
     known = (seen @ (r.unsqueeze(-1) * r.unsqueeze(-2)).flatten(1)).view_as(uncertain)
     W = _regress(((x * seen.t()).t() @ r).unsqueeze(1), known + uncertain)
     squares = (seen * (x - r @ W.squeeze(1).t()).t() ** 2).sum(1) + (W @ uncertain @ W.mT).flatten()
     count = seen.sum(1).expand(model.x_dim)
-    log_r = (
-        (squares / count).clamp(min=model.config.floor).log()
-    )  # clamped: the exact maximum under r >= floor
+    # clamped: the exact maximum under r >= floor
+    log_r = (squares / count).clamp(min=model.config.floor).log()
     new = {"C": W[:, 0, :-1], "d": W[:, 0, -1], "log_r": log_r}
     never = count == 0  # such a coordinate keeps its parameters
     return {
@@ -100,18 +103,17 @@ def _observation(
 def m_step(
     model: LGSSM, q: kalman.Smoothed, x: Tensor, u: Tensor, mask: Tensor | None = None
 ) -> None:
-    """The M-step in place, from the moments of any posterior q: each line of the model is a
-    regression on regressors known by these moments.
+    """The M-step in place, from the moments of any posterior q.
 
-    Shumway & Stoffer (1982); with offsets and controls as more regressors, Ghahramani & Hinton
-    (1996). ValueError where the new Q or P1 is singular; the model is then as it was.
+    Each line of the model is a regression on regressors known by these moments. Shumway & Stoffer
+    (1982); with offsets and controls as more regressors, Ghahramani & Hinton (1996). ValueError
+    where the new Q or P1 is singular; the model is then as it was.
 
     Equations: em-mstep, em-dynamics, em-observation, em-first, em-missing
     """
     M, V, cross = q
-    new = _first_state(M[:, 0], V[:, 0]) | _observation(
-        model, M, V, model.observed(x, u, mask), mask
-    )
+    new = _first_state(M[:, 0], V[:, 0])
+    new |= _observation(model, M, V, model.observed(x, u, mask), mask)
     if x.shape[1] > 1:  # else no transition was seen
         new |= _dynamics(M, V, cross, u)
     for name, value in new.items():
@@ -120,22 +122,34 @@ def m_step(
 
 @torch.no_grad()
 def em_step(model: LGSSM, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-    """One iteration of EM in place; returns the mean log-likelihood of a sequence *before* it
-    (nats, a scalar), which it never makes fall.
+    """One iteration of EM in place, which never makes the likelihood fall.
 
-    x [B, T, X], u [B, T, U], mask as in `LGSSM.filter`. E-step: smoothed means, covariances and
-    lag-one cross-covariances, exactly. ValueError as `LGSSM.check` and `m_step`.
+    The E-step: smoothed means, covariances and lag-one cross-covariances, exactly.
+
+    Args:
+        model: is changed.
+        x, u: sequences [B, T, X] and controls [B, T, U].
+        mask: as in `LGSSM.filter`.
+    Returns:
+        The mean log-likelihood of a sequence *before* the iteration, a scalar, in nats.
+    Raises:
+        ValueError: as `LGSSM.check` and `m_step`.
 
     Equations: em-monotone, em-precond
     """
     filtered = model.filter(x, u, mask)
-    m_step(model, kalman.smooth(filtered, validate=x.device.type == "cpu"), x, u, mask)
+    q = kalman.smooth(filtered, validate=x.device.type == "cpu")
+    m_step(model, q, x, u, mask)
     return filtered.log_likelihood.mean()
 
 
-def em(model: LGSSM, x: Tensor, u: Tensor, iterations: int, mask: Tensor | None = None) -> Tensor:
-    """`iterations` of `em_step` in place; mean log-likelihood of a sequence before each and after
-    the last, [iterations + 1] nats.
+def fit_by_em(
+    model: LGSSM, x: Tensor, u: Tensor, iterations: int, mask: Tensor | None = None
+) -> Tensor:
+    """`iterations` of `em_step` in place.
+
+    Returns the mean log-likelihood of a sequence before each and after the last, [iterations + 1]
+    nats.
 
     Equations: em-monotone
     """
@@ -147,10 +161,12 @@ def em(model: LGSSM, x: Tensor, u: Tensor, iterations: int, mask: Tensor | None 
 def fit_by_gradient(
     model: LGSSM, x: Tensor, u: Tensor, steps: int, learning_rate: float, mask: Tensor | None = None
 ) -> Tensor:
-    """`steps` of Adam up the same likelihood in place, all sequences at every step; values as from
-    `em`, [steps + 1] nats.
+    """`steps` of Adam up the same likelihood in place, all sequences at every step.
+
+    Values as from `fit_by_em`, [steps + 1] nats.
     """
-    optimizer, values = torch.optim.Adam(model.parameters(), learning_rate), []
+    optimizer = torch.optim.Adam(model.parameters(), learning_rate)
+    values = []
     for _ in range(steps):
         value = model.log_likelihood(x, u, mask).mean()
         optimizer.zero_grad(set_to_none=True)

@@ -1,5 +1,4 @@
-"""The linear Gaussian VAE and the rate-distortion function it can reach: the toy for checking
-objectives.
+"""The linear Gaussian VAE and the rate-distortion function it can reach: a toy for objectives.
 
 Everything here depends on the data only through their covariance, so it holds for centred pendulum
 frames as well as for Gaussian noise.
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.base import Terms
+from ..probability import gaussian
 
 
 class RatePoint(NamedTuple):
@@ -25,12 +25,12 @@ class RatePoint(NamedTuple):
 
 
 def water_fill(variances: Tensor, level: float, k: int | None = None) -> RatePoint:
-    """Reverse water-filling: component i keeps the error min(ℓ, s_i) and costs max(0, ½ log s_i/ℓ)
-    nats.
+    """Reverse water-filling at level ℓ.
 
-    variances [n], the eigenvalues s_i of the covariance; level ℓ > 0. With `k` only the k largest
-    components can be encoded, the rest keep their error s_i. Cover & Thomas (2006), theorem 10.3.3.
-    ValueError for another shape, a negative variance, ℓ <= 0.
+    Component i keeps the error min(ℓ, s_i) and costs max(0, ½ log s_i/ℓ) nats. variances [n], the
+    eigenvalues s_i of the covariance; level ℓ > 0. With `k` only the k largest components can be
+    encoded, the rest keep their error s_i. Cover & Thomas (2006), theorem 10.3.3. ValueError for
+    another shape, a negative variance, ℓ <= 0.
 
     Equations: bal-water
     """
@@ -65,7 +65,8 @@ def _sorted(variances: Tensor, k: int | None) -> tuple[Tensor, Tensor]:
     """The k largest variances, falling, and the sum of the rest; float64."""
     if variances.ndim != 1 or len(variances) == 0 or not (variances >= 0).all():
         raise ValueError(
-            f"variances must be [n] with n >= 1 and none of them negative, got {list(variances.shape)}"
+            "variances must be [n] with n >= 1 and none of them negative, "
+            f"got {list(variances.shape)}"
         )
     if k is not None and not 1 <= k <= len(variances):
         raise ValueError(f"k must be between 1 and {len(variances)}, got {k}")
@@ -100,12 +101,10 @@ class LinearVAE(nn.Module):
         if x.ndim != 2 or x.shape[1] != len(self.W):
             raise ValueError(f"x must be [B, {len(self.W)}], got {list(x.shape)}")
         mean, var = x @ self.V.t(), self.log_var.exp()
-        z = mean + var.sqrt() * torch.randn(
-            mean.shape, generator=generator, dtype=x.dtype, device=x.device
-        )
-        return Terms(
-            ((x - z @ self.W.t()) ** 2).sum(1), 0.5 * (mean**2 + var - 1 - self.log_var).sum(1)
-        )
+        noise = torch.randn(mean.shape, generator=generator, dtype=x.dtype, device=x.device)
+        z = mean + var.sqrt() * noise
+        squared_error = ((x - z @ self.W.t()) ** 2).sum(1)
+        return Terms(squared_error, gaussian.kl_standard(mean, var))
 
     def expected_terms(self, cov: Tensor) -> Terms:
         """Both terms averaged over data of covariance `cov` [n, n] and over z, exactly: scalars."""
@@ -119,7 +118,7 @@ class LinearPosterior(NamedTuple):
     cov: Tensor  # [k, k]
 
 
-def exact_posterior(W: Tensor, sigma: float) -> LinearPosterior:
+def exact_posterior(W: Tensor, sigma: float | Tensor) -> LinearPosterior:
     """p(z | x) of z ~ N(0, I), x = W z + N(0, σ² I); W [n, k].
 
     Equations: bal-linear, bal-tempered, bal-em
@@ -130,8 +129,9 @@ def exact_posterior(W: Tensor, sigma: float) -> LinearPosterior:
 
 
 def best_decoder(q: LinearPosterior, cov: Tensor) -> Tensor:
-    """The W [n, k] with the least squared error for a posterior: regression of x on z. cov [n, n]
-    of the data.
+    """The W [n, k] with the least squared error for a posterior: regression of x on z.
+
+    cov [n, n] of the data.
 
     Equations: bal-em
     """

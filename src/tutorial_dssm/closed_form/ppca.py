@@ -1,12 +1,10 @@
-"""The ELBO of a variational autoencoder in its parts, on the one model whose evidence is known, and
-two estimators of its gradient.
+"""The ELBO of a variational autoencoder in its parts, on the one model whose evidence is known.
 
 The model is z ~ N(0, I), x = W z + μ + N(0, σ² I), probabilistic principal component analysis
 (Tipping & Bishop 1999). Its evidence, posterior, bound and maximum-likelihood solution are closed
 forms. `linear_vae` has what depends on the data's covariance alone. Information in nats.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -28,8 +26,9 @@ class LinearGaussian(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """The terms of the ELBO for each x, exactly, each [B]: elbo = reconstruction - kl = log_joint +
-    entropy.
+    """The terms of the ELBO for each x, exactly, each [B], in nats.
+
+    elbo = reconstruction - kl = log_joint + entropy.
     """
 
     elbo: Tensor
@@ -44,12 +43,9 @@ def evidence(model: LinearGaussian) -> Gaussian:
 
     Equations: vae-evidence, vae-marginal
     """
-    n = len(model.mu)
-    return Gaussian(
-        model.mu,
-        model.W @ model.W.t()
-        + model.sigma**2 * torch.eye(n, dtype=model.W.dtype, device=model.W.device),
-    )
+    W = model.W
+    noise = model.sigma**2 * torch.eye(len(W), dtype=W.dtype, device=W.device)
+    return Gaussian(model.mu, W @ W.t() + noise)
 
 
 def posterior(model: LinearGaussian, x: Tensor) -> Gaussian:
@@ -62,13 +58,15 @@ def posterior(model: LinearGaussian, x: Tensor) -> Gaussian:
 
 
 def mean_field(model: LinearGaussian, x: Tensor) -> DiagonalGaussian:
-    """The Gaussian of independent coordinates with the highest ELBO: exact means, variances 1/Λ_ii
-    of the posterior precision Λ.
+    """The Gaussian of independent coordinates with the highest ELBO.
+
+    Exact means, variances 1/Λ_ii of the posterior precision Λ.
 
     Equations: vae-meanfield
     """
     p = posterior(model, x)
-    return DiagonalGaussian(p.mean, 1 / torch.linalg.inv(p.cov).diagonal(dim1=-2, dim2=-1))
+    precision = torch.linalg.inv(p.cov)
+    return DiagonalGaussian(p.mean, 1 / precision.diagonal(dim1=-2, dim2=-1))
 
 
 def log_joint(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
@@ -83,29 +81,27 @@ def log_joint(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
 
 
 def bound(model: LinearGaussian, q: gaussian.AnyGaussian, x: Tensor) -> Bound:
-    """Every term of the ELBO of a Gaussian q for x [B, n], without sampling; q has event [k], batch
-    [B] or none.
+    """Every term of the ELBO of a Gaussian q for x [B, n], without sampling.
+
+    q has event [k], batch [B] or none.
 
     Equations: vae-elbo, vae-decomposition, vae-two-terms, vae-joint-entropy
     """
-    k, full = model.W.shape[1], gaussian.full(q)
-    expected = ((x - model.mu - q.mean @ model.W.t()) ** 2).sum(-1) + (
-        (model.W @ full.cov) * model.W
-    ).sum((-2, -1))
-    reconstruction = -distortion(expected, len(model.mu), model.sigma)
+    cov = gaussian.full(q).cov
+    at_mean = ((x - model.mu - q.mean @ model.W.t()) ** 2).sum(-1)
+    around_it = ((model.W @ cov) * model.W).sum((-2, -1))
+    reconstruction = -distortion(at_mean + around_it, len(model.mu), model.sigma)
     zero, one = torch.zeros_like(q.mean), torch.ones_like(q.mean)
-    kl = gaussian.kl(q, DiagonalGaussian(zero, one))
-    second = (q.mean**2).sum(-1) + full.cov.diagonal(dim1=-2, dim2=-1).sum(-1)  # E|z|²
-    joint = reconstruction - 0.5 * (second + k * math.log(2 * math.pi))
-    entropy = gaussian.entropy(q).expand(joint.shape)
-    return Bound(reconstruction - kl, reconstruction, kl.expand(joint.shape), joint, entropy)
+    kl = gaussian.kl(q, DiagonalGaussian(zero, one)).expand(reconstruction.shape)
+    log_prior = log_normal(q.mean, zero, one) - 0.5 * cov.diagonal(dim1=-2, dim2=-1).sum(-1)
+    entropy = gaussian.entropy(q).expand(reconstruction.shape)
+    return Bound(reconstruction - kl, reconstruction, kl, reconstruction + log_prior, entropy)
 
 
 def maximum_likelihood(x: Tensor, k: int) -> LinearGaussian:
-    """The W, mu, sigma with the highest likelihood of data x [N, n] (Tipping & Bishop 1999, eqs. 7
-    and 8); W up to a rotation of z.
+    """The W, mu, sigma with the highest likelihood of data x [N, n]; W up to a rotation of z.
 
-    ValueError unless 1 <= k < n and N >= 2.
+    Tipping & Bishop (1999), eqs. 7 and 8. ValueError unless 1 <= k < n and N >= 2.
 
     Equations: vae-ppca
     """
@@ -125,7 +121,9 @@ class _LinearEncoder(nn.Module):
 
     def __init__(self, V: Tensor, mu: Tensor, var: Tensor):
         super().__init__()
-        self.V, self.mu, self.var = nn.Parameter(V), nn.Parameter(mu), nn.Parameter(var)
+        self.V = nn.Parameter(V)
+        self.mu = nn.Parameter(mu)
+        self.var = nn.Parameter(var)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mean, variance, each [..., k]."""
@@ -134,18 +132,18 @@ class _LinearEncoder(nn.Module):
 
 
 def as_vae(model: LinearGaussian, V: Tensor, var: Tensor) -> VAE:
-    """The book's own `VAE` with linear networks: decoder W z + mu, encoder N(V (x - mu), diag var);
-    V [k, n], var [k].
+    """The book's own `VAE` with linear networks: decoder W z + mu, encoder N(V (x - mu), diag var).
 
-    A referee: everything said of this VAE can be held against a closed form. Its frames are [B, T,
-    n], its (ignored) controls [B, T, 1].
+    A referee: everything said of this VAE can be held against a closed form. V [k, n], var [k]; its
+    frames are [B, T, n], its (ignored) controls [B, T, 1].
     """
     n, k = model.W.shape
     vae = VAE(VAEConfig(x_dim=n, z_dim=k, hidden=1))
-    vae.encoder, vae.decoder = (
-        _LinearEncoder(V.clone(), model.mu.clone(), var.clone()),
-        nn.Linear(k, n, dtype=model.W.dtype),
-    )
+    encoder = _LinearEncoder(V.clone(), model.mu.clone(), var.clone())
+    decoder = nn.Linear(k, n, dtype=model.W.dtype)
     with torch.no_grad():
-        vae.decoder.weight.copy_(model.W), vae.decoder.bias.copy_(model.mu)
+        decoder.weight.copy_(model.W)
+        decoder.bias.copy_(model.mu)
+    vae.encoder = encoder  # type: ignore[assignment]  # any module of this signature will do
+    vae.decoder = decoder  # type: ignore[assignment]  # the same
     return vae.eval()

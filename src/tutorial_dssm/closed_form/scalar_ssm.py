@@ -1,18 +1,20 @@
-"""The state-space model with one number as its state, for pictures of EM: every quantity is a sum
-that fits in a line.
+"""The state-space model with one number as its state, for pictures of EM.
+
+Every quantity is a sum that fits in a line:
 
     z_1 ~ N(0, p1),    z_{t+1} = f z_t + N(0, q),    x_t = c z_t + N(0, r).
 
 Parameters may be tensors [G], a grid of models. Averages are over sequences: nats per sequence.
 """
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..probability import kalman
+from ..probability.gaussian import LOG_2PI
 
 
 class Scalar(NamedTuple):
@@ -42,7 +44,9 @@ class Sums(NamedTuple):
     entropy: Tensor  # of the posterior, nats
 
 
-def scalar(f=0.9, c=1.0, q=0.2, r=0.5, p1=1.0) -> Scalar:
+def scalar(
+    f: float = 0.9, c: float = 1.0, q: float = 0.2, r: float = 0.5, p1: float = 1.0
+) -> Scalar:
     """Float64 parameters from numbers."""
     return Scalar(*(torch.as_tensor(v, dtype=torch.float64) for v in (f, c, q, r, p1)))
 
@@ -62,9 +66,8 @@ def _filter(s: Scalar, x: Tensor) -> kalman.Filtered:
     if len(grid[0]) > 1:
         grid, x = [v.repeat_interleave(len(x), 0) for v in grid], x.repeat(len(grid[0]), 1)
     f, c, q, r, p1 = grid
-    return kalman.kalman_filter(
-        x.unsqueeze(-1), f, None, q, c, r, x.new_zeros(1), p1.squeeze(1), validate=False
-    )
+    model = kalman.StateSpaceModel(F=f, Q=q, H=c, R=r, m1=x.new_zeros(1), P1=p1.squeeze(1))
+    return kalman.kalman_filter(x.unsqueeze(-1), model, validate=False)
 
 
 def log_likelihood(s: Scalar, x: Tensor) -> Tensor:
@@ -74,52 +77,52 @@ def log_likelihood(s: Scalar, x: Tensor) -> Tensor:
 
     Equations: em-rate
     """
-    return (
-        _filter(s, x)
-        .log_likelihood.reshape(-1, len(x))
-        .mean(1)
-        .reshape(torch.broadcast_shapes(*(v.shape for v in s)))
-    )
+    grid = torch.broadcast_shapes(*(v.shape for v in s))
+    return _filter(s, x).log_likelihood.reshape(-1, len(x)).mean(1).reshape(grid)
 
 
 def e_step(s: Scalar, x: Tensor, factorised: bool = False) -> Sums:
-    """The sums under the exact posterior of one model, or under the best one that is independent
-    over time; x [N, T].
+    """The sums under a posterior of one model; x [N, T].
+
+    The exact posterior, or with `factorised` the best one that is independent over time.
 
     Equations: em-estep
     """
-    mean, cov, cross = (
-        v.flatten(2) if v.ndim == 3 else v.flatten(1)
-        for v in kalman.smooth(_filter(s, x), validate=False)
-    )
-    mean, (N, T) = mean.squeeze(-1), x.shape
-    cov, cross = cov.reshape(N, T), cross.reshape(N, T - 1)
+    N, T = x.shape
+    smoothed = kalman.smooth(_filter(s, x), validate=False)
+    mean, cov, cross = smoothed.mean[..., 0], smoothed.cov[..., 0, 0], smoothed.cross_cov[..., 0, 0]
     if factorised:
-        ends = torch.zeros(T, dtype=x.dtype)
-        precision = (
-            s.c**2 / s.r
-            + torch.cat([1 / s.p1.reshape(1), (1 / s.q).expand(T - 1)])
-            + s.f**2 / s.q * torch.cat([ends[1:] + 1, ends[:1]])
-        )
-        cov, cross = (1 / precision).expand(N, T), torch.zeros_like(cross)
+        cov = (1 / _precision(s, T)).expand(N, T)
+        cross = torch.zeros_like(cross)
     second = mean**2 + cov
-    # entropy of the chain: pairs of neighbours minus the inner steps they share
-    log_pairs, log_inner = (
-        (cov[:, :-1] * cov[:, 1:] - cross**2).log().sum(1),
-        cov[:, 1:-1].log().sum(1),
+    return Sums(
+        first=second[:, 0].mean(),
+        now=second[:, :-1].sum(1).mean(),
+        then=second[:, 1:].sum(1).mean(),
+        lag=(mean[:, 1:] * mean[:, :-1] + cross).sum(1).mean(),
+        every=second.sum(1).mean(),
+        xz=(x * mean).sum(1).mean(),
+        xx=(x**2).sum(1).mean(),
+        steps=T,
+        entropy=_chain_entropy(cov, cross).mean(),
     )
-    entropy = 0.5 * (log_pairs - log_inner).mean() + 0.5 * T * (1 + math.log(2 * math.pi))
-    lag = (mean[:, 1:] * mean[:, :-1] + cross).sum(1)
-    sums = (
-        second[:, 0],
-        second[:, :-1].sum(1),
-        second[:, 1:].sum(1),
-        lag,
-        second.sum(1),
-        (x * mean).sum(1),
-        (x**2).sum(1),
-    )
-    return Sums(*(v.mean() for v in sums), T, entropy)
+
+
+def _precision(s: Scalar, T: int) -> Tensor:
+    """Diagonal [T] of the inverse covariance of p(z_{1:T} | x): by x_t, from before, from after."""
+    before = torch.cat([1 / s.p1.reshape(1), (1 / s.q).expand(T - 1)])
+    after = s.f**2 / s.q * (torch.arange(1, T + 1) < T)
+    return s.c**2 / s.r + before + after
+
+
+def _chain_entropy(cov: Tensor, cross: Tensor) -> Tensor:
+    """Entropy [N] of chains with variances [N, T] and covariances of neighbours [N, T-1].
+
+    Pairs of neighbours minus the inner steps they share.
+    """
+    pairs = (cov[:, :-1] * cov[:, 1:] - cross**2).log().sum(1)
+    inner = cov[:, 1:-1].log().sum(1)
+    return 0.5 * (pairs - inner) + 0.5 * cov.shape[1] * (1 + LOG_2PI)
 
 
 def scalar_log_joint(s: Scalar, e: Sums) -> Tensor:
@@ -127,12 +130,13 @@ def scalar_log_joint(s: Scalar, e: Sums) -> Tensor:
     first = s.p1.log() + e.first / s.p1
     moves = (e.steps - 1) * s.q.log() + (e.then - 2 * s.f * e.lag + s.f**2 * e.now) / s.q
     sees = e.steps * s.r.log() + (e.xx - 2 * s.c * e.xz + s.c**2 * e.every) / s.r
-    return -0.5 * (first + moves + sees + 2 * e.steps * math.log(2 * math.pi))
+    return -0.5 * (first + moves + sees + 2 * e.steps * LOG_2PI)
 
 
 def bound(s: Scalar, e: Sums) -> Tensor:
-    """The lower bound of `log_likelihood` with the posterior behind the sums; touches it where that
-    is the exact one of s.
+    """The lower bound of `log_likelihood` with the posterior behind the sums.
+
+    It touches the log-likelihood where that posterior is the exact one of s.
 
     Equations: em-rate
     """
@@ -170,15 +174,21 @@ def em_path(
 
 
 def gradient_ascent(s: Scalar, x: Tensor, steps: int, learn: str, rate: float) -> list[Scalar]:
-    """Plain gradient ascent on the likelihood, variances by their logarithms; the models from the
-    first to the last, [steps + 1].
+    """Plain gradient ascent on the likelihood, variances by their logarithms.
+
+    The models from the first to the last, [steps + 1].
     """
+
+    def model(free: Sequence[Tensor]) -> Scalar:
+        """s with the parameters in `learn` replaced."""
+        new = {k: v.exp() if k in "qr" else v for k, v in zip(learn, free)}
+        return s._replace(**new)
+
+    now = [getattr(s, k).log() if k in "qr" else getattr(s, k) for k in learn]
     path = [s]
     for _ in range(steps):
-        free = {k: getattr(path[-1], k) for k in learn}
-        free = {k: (v.log() if k in "qr" else v).detach().requires_grad_() for k, v in free.items()}
-        new = {k: v.exp() if k in "qr" else v for k, v in free.items()}
-        gradients = torch.autograd.grad(log_likelihood(s._replace(**new), x), list(free.values()))
-        moved = {k: v.detach() + rate * g for (k, v), g in zip(free.items(), gradients)}
-        path.append(s._replace(**{k: v.exp() if k in "qr" else v for k, v in moved.items()}))
+        free = [v.detach().requires_grad_() for v in now]
+        gradients = torch.autograd.grad(log_likelihood(model(free), x), free)
+        now = [v.detach() + rate * g for v, g in zip(free, gradients)]
+        path.append(model(now))
     return path

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..learning.objectives import distortion
 from ..models.vae import VAE
-from ..probability.gaussian import DiagonalGaussian
+from ..probability.gaussian import DiagonalGaussian, kl_standard
 
 
 def fit_posterior(
@@ -20,8 +20,9 @@ def fit_posterior(
     draws: int = 8,
     generator: torch.Generator | None = None,
 ) -> DiagonalGaussian:
-    """A diagonal q of its own for every frame, by gradient ascent on the ELBO from a start: what
-    the encoder could at best have said.
+    """A diagonal q of its own for every frame: what the encoder could at best have said.
+
+    Found by gradient ascent on the ELBO from a start.
 
     x [N, X] frames; mean, var [N, Z] the start, usually the encoder's; `draws` of z a step; Adam,
     its rate falling to 0; the model is left alone.
@@ -48,10 +49,10 @@ def draw_bound(
     draws: int,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """ELBO of each frame under a q of its own, averaged over draws of z; the KL in closed form. x
-    [N, X] -> [N] nats per frame.
+    """ELBO [N] of each frame of x [N, X] under a q of its own, in nats.
+
+    Averaged over draws of z; the KL is in closed form.
     """
     noise = torch.randn(draws, *q.mean.shape, generator=generator, dtype=x.dtype, device=x.device)
     squared = ((x - model.decode(q.mean + q.var.sqrt() * noise)) ** 2).sum(-1).mean(0)
-    kl = 0.5 * (q.mean**2 + q.var - 1 - q.var.log()).sum(-1)
-    return -distortion(squared, x.shape[-1], sigma) - kl
+    return -distortion(squared, x.shape[-1], sigma) - kl_standard(q.mean, q.var)

@@ -45,12 +45,40 @@ AnyGaussian = Gaussian | DiagonalGaussian
 
 
 class Scaled(NamedTuple):
-    """exp(log_normaliser) times the normalised density `gaussian`: what a product or Bayes' rule
-    leaves.
-    """
+    """exp(log_normaliser) times a normalised density: what a product or Bayes' rule leaves."""
 
     gaussian: AnyGaussian  # of z, [..., n]
     log_normaliser: Tensor  # [...], nats
+
+
+# --- the diagonal formulas, unchecked: what models train with -------------------------------------
+
+
+def log_normal(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    """log N(x; mean, diag(var)) in nats, summed over the last axis: three [..., n] -> [...].
+
+    Shapes broadcast; nothing is checked, and a variance that is not positive gives NaN.
+    """
+    return -0.5 * ((x - mean) ** 2 / var + torch.log(var) + LOG_2PI).sum(-1)
+
+
+def kl_diagonal(mean: Tensor, var: Tensor, p_mean: Tensor, p_var: Tensor) -> Tensor:
+    """KL(N(mean, diag(var)) ‖ N(p_mean, diag(p_var))) in nats: four [..., n] -> [...].
+
+    Summed over the last axis. Shapes broadcast; nothing is checked, and a variance that is not
+    positive gives NaN.
+
+    Equations: vae-kl-one, vae-kl
+    """
+    return 0.5 * (torch.log(p_var / var) + (var + (mean - p_mean) ** 2) / p_var - 1).sum(-1)
+
+
+def kl_standard(mean: Tensor, var: Tensor) -> Tensor:
+    """KL(N(mean, diag(var)) ‖ N(0, I)) in nats, as `kl_diagonal`: two [..., n] -> [...]."""
+    return kl_diagonal(mean, var, torch.zeros_like(mean), torch.ones_like(var))
+
+
+# --- densities as values --------------------------------------------------------------------------
 
 
 def full(g: AnyGaussian) -> Gaussian:
@@ -73,8 +101,7 @@ def log_density(g: AnyGaussian, x: Tensor) -> Tensor:
     n = _check(g)
     _check_vector("x", x, n)
     if isinstance(g, DiagonalGaussian):
-        var = _positive(g.var)
-        return -0.5 * ((x - g.mean).square() / var + var.log() + LOG_2PI).sum(-1)
+        return log_normal(x, g.mean, _positive(g.var))
     return _log_density_from_factor(_cholesky(g.cov), x - g.mean)
 
 
@@ -99,9 +126,7 @@ def kl(q: AnyGaussian, p: AnyGaussian) -> Tensor:
     """
     _check_same_event(q, p)
     if isinstance(q, DiagonalGaussian) and isinstance(p, DiagonalGaussian):
-        q_var, p_var = _positive(q.var), _positive(p.var)
-        ratio = q_var / p_var
-        return 0.5 * (ratio + (q.mean - p.mean).square() / p_var - 1 - ratio.log()).sum(-1)
+        return kl_diagonal(q.mean, _positive(q.var), p.mean, _positive(p.var))
     q, p = full(q), full(p)
     q_factor, p_factor = _cholesky(q.cov), _cholesky(p.cov)
     spread = _solve(p_factor, q_factor).square().sum((-2, -1))  # trace(P^-1 Q)
@@ -128,8 +153,7 @@ def product(g1: AnyGaussian, g2: AnyGaussian) -> Scaled:
         mean = g1.mean + gain * (g2.mean - g1.mean)
         log_normaliser = log_density(DiagonalGaussian(g2.mean, var1 + var2), g1.mean)
         return Scaled(DiagonalGaussian(mean, gain * var2), log_normaliser)
-    # The second factor is what observing z itself with noise cov2 and reading mean2 would
-    # contribute.
+    # The second factor is the likelihood of observing z itself with noise cov2 and reading mean2.
     identity = torch.eye(n, dtype=g1.mean.dtype, device=g1.mean.device)
     noise = Gaussian(torch.zeros_like(g2.mean), full(g2).cov)
     return condition_on_observation(g1, g2.mean, identity, noise)
@@ -209,9 +233,8 @@ def condition_on_coordinates(joint: AnyGaussian, index: Sequence[int], value: Te
         marginal = DiagonalGaussian(torch.zeros_like(residual), joint.var[..., known])
         log_normaliser = log_density(marginal, residual)
         batch = torch.broadcast_shapes(log_normaliser.shape, joint.var.shape[:-1])
-        mean = joint.mean[..., rest].expand(
-            *batch, len(rest)
-        )  # independent: the value says nothing
+        # independent: the value says nothing
+        mean = joint.mean[..., rest].expand(*batch, len(rest))
         return Scaled(DiagonalGaussian(mean, joint.var[..., rest]), log_normaliser)
     order = known + rest
     factor = _cholesky(joint.cov[..., order, :][..., :, order])
@@ -219,8 +242,9 @@ def condition_on_coordinates(joint: AnyGaussian, index: Sequence[int], value: Te
 
 
 def _condition(factor: Tensor, residual: Tensor, mean: Tensor) -> Scaled:
-    """Condition (known, rest) on known = its mean + residual; factor = [[B, 0], [C, A]] of the
-    joint, mean of the rest.
+    """p(rest | known = its mean + residual); mean is that of the rest.
+
+    factor = [[B, 0], [C, A]] is the Cholesky factor of the joint covariance.
     """
     k = residual.shape[-1]
     B, C, A = factor[..., :k, :k], factor[..., k:, :k], factor[..., k:, k:]
@@ -268,11 +292,13 @@ def _check(g: AnyGaussian) -> int:
     if spread.ndim < axes or spread.shape[-axes:] != event:
         expected = ", ".join(map(str, event))
         raise ValueError(
-            f"{name} must be [..., {expected}] for a mean {list(mean.shape)}, got {list(spread.shape)}"
+            f"{name} must be [..., {expected}] for a mean {list(mean.shape)}, "
+            f"got {list(spread.shape)}"
         )
     if not mean.is_floating_point() or spread.dtype != mean.dtype:
         raise ValueError(
-            f"mean and {name} must share one floating-point type, got {mean.dtype} and {spread.dtype}"
+            f"mean and {name} must share one floating-point type, "
+            f"got {mean.dtype} and {spread.dtype}"
         )
     _check_broadcast(name, spread.shape[:-axes], mean.shape[:-1])
     return n
@@ -333,17 +359,3 @@ def _log_density_from_factor(factor: Tensor, residual: Tensor) -> Tensor:
     """log N(residual; 0, L L') for the lower factor L."""
     white = _solve(factor, residual[..., None])[..., 0]
     return -0.5 * (white.square() + LOG_2PI).sum(-1) - _half_log_det(factor)
-
-
-def kl_diagonal(mean: Tensor, var: Tensor, p_mean: Tensor, p_var: Tensor) -> Tensor:
-    """KL(N(mean, var) ‖ N(p_mean, p_var)) of diagonal Gaussians, summed over the last axis, in
-    nats.
-
-    Equations: vae-kl-one, vae-kl
-    """
-    return 0.5 * (torch.log(p_var / var) + (var + (mean - p_mean) ** 2) / p_var - 1).sum(-1)
-
-
-def log_normal(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    """Log density of a diagonal Gaussian, summed over the last axis, in nats."""
-    return -0.5 * ((x - mean) ** 2 / var + torch.log(var) + math.log(2 * math.pi)).sum(-1)

@@ -1,10 +1,10 @@
-"""Kalman filter, smoother and joint posterior sampler for linear and locally linear Gaussian
-models.
+"""Kalman filter, smoother and joint posterior sampler.
 
-The model, with n = dim z and A = dim a:
+The model is linear or locally linear and Gaussian. With n = dim z and A = dim a:
 
-    z_1 ~ N(m1, P1),    z_{t+1} = F_t z_t + b_t + w_t,  w_t ~ N(0, Q_t),    a_t = H_t z_t + v_t,
-    v_t ~ N(0, R_t).
+    z_1 ~ N(m1, P1)
+    z_{t+1} = F_t z_t + b_t + w_t,  w_t ~ N(0, Q_t)
+    a_t = H_t z_t + v_t,            v_t ~ N(0, R_t)
 
 All functions are pure, batched and differentiable, in float32 or float64, on any device. Public
 tensors are batch-first [B, T, ...]. Inside, the batch is the *last* axis, [T, n, n, B]: every small
@@ -18,30 +18,68 @@ draws from it. Sources: Kalman (1960); Rauch, Tung & Striebel (1965); Carter & K
 Frühwirth-Schnatter (1994) for backward sampling; Särkkä (2013), chapters 4, 5, 8 and 9.
 """
 
-import math
 import warnings
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .gaussian import LOG_2PI
+from .kalman_checks import check_covariance, check_result, first_state, observed_entries, over_time
 from .small_matrices import (
     affine,
-    all_finite,
     batch_first,
     batch_last,
     cholesky,
+    expanded_first,
     from_the_end,
     identity,
     log_diagonal,
+    lower_times,
     mm,
     mmt,
     mv,
     plus_symmetric,
     solve_lower,
     solve_upper,
+    stack_shared,
+    transpose,
 )
+from .whitening import Whitened, observe_cov, whiten
+
+Linearise = Callable[[Tensor, Any], tuple[Tensor, Tensor, Tensor]]
+
+
+class StateSpaceModel(NamedTuple):
+    """A linear-Gaussian state-space model.
+
+    What has no batch axis [B] all series share, what has no axis over time [T] stays the same; an
+    axis of size 1 stands for all of its values.
+    """
+
+    F: Tensor  # transition: [n, n], [T-1, n, n] or [B, T-1, n, n]
+    Q: Tensor  # its noise covariance: [n, n], [T-1, n, n] or [B, T-1, n, n]; may be singular
+    H: Tensor  # observation: [A, n], [T, A, n] or [B, T, A, n]
+    R: Tensor  # its noise covariance: [A, A], [T, A, A] or [B, T, A, A]; positive definite
+    m1: Tensor  # mean of z_1: [n] or [B, n]
+    P1: Tensor  # covariance of z_1: [n, n] or [B, n, n]; may be singular
+    b: Tensor | None = None  # offset of the transition: [n], [T-1, n], [B, T-1, n], or None for 0
+
+
+class ExtendedModel(NamedTuple):
+    """A locally linear Gaussian state-space model: F_t, b_t and Q_t depend on the state.
+
+    H, R, m1 and P1 are as in `StateSpaceModel`.
+    """
+
+    # (mean [B, n], inputs[t]) -> F [B, n, n], b [B, n], Q [B, n, n], so that z_{t+1} ≈ F z_t + b
+    # near the mean
+    linearise: Linearise
+    H: Tensor
+    R: Tensor
+    m1: Tensor
+    P1: Tensor
 
 
 class Filtered(NamedTuple):
@@ -62,9 +100,7 @@ class Filtered(NamedTuple):
 
 
 class Backward(NamedTuple):
-    """The backward Markov chain p(z_t | z_{t+1}, a_{1:t}) = N(c_t + G_t z_{t+1}, C_t), for t = 1 …
-    T-1.
-    """
+    """The chain p(z_t | z_{t+1}, a_{1:t}) = N(c_t + G_t z_{t+1}, C_t), for t = 1 … T-1."""
 
     G: Tensor  # [B, T-1, n, n]
     c: Tensor  # [B, T-1, n]
@@ -86,211 +122,94 @@ class JointSample(NamedTuple):
     log_density: Tensor  # [B] log p(z_{1:T} | a_{1:T}) at the draw, nats
 
 
-# --- the door -------------------------------------------------------------------------------------
-
-
-def _same_kind(name: str, x: Tensor, a: Tensor) -> None:
-    if x.dtype != a.dtype or x.device != a.device:
-        raise ValueError(
-            f"{name} must have the dtype and device of a ({a.dtype}, {a.device}), got {x.dtype}, {x.device}"
-        )
-
-
-def _over_time(name: str, x: Tensor, a: Tensor, steps: int, core: tuple[int, ...]) -> Tensor:
-    """[*core], [steps, *core] or [B, steps, *core] -> [steps or 1, *core, B or 1].
-
-    An axis of size 1 stands for all of its values.
-    """
-    _same_kind(name, x, a)
-    B, lead = a.shape[0], x.shape[: x.ndim - len(core)]
-    if (
-        x.shape[len(lead) :] != core
-        or len(lead) > 2
-        or any(got not in (1, want) for got, want in zip(lead[::-1], (steps, B)))
-    ):
-        raise ValueError(
-            f"{name} must be {list(core)}, {[steps, *core]} or {[B, steps, *core]}, got {list(x.shape)}"
-        )
-    return batch_last(x[(None,) * (2 - len(lead))]).contiguous()
-
-
-def _prior(m1: Tensor, P1: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
-    """m1 [n] or [B, n] and P1 [n, n] or [B, n, n] -> [n, B or 1] and [n, n, B or 1]."""
-    _same_kind("m1", m1, a)
-    _same_kind("P1", P1, a)
-    B, n = a.shape[0], m1.shape[-1] if m1.ndim else 0
-    if n == 0 or m1.shape[:-1] not in ((), (1,), (B,)):
-        raise ValueError(f"m1 must be [n] or [{B}, n], got {list(m1.shape)}")
-    if P1.shape[-2:] != (n, n) or P1.shape[:-2] not in ((), (1,), (B,)):
-        raise ValueError(f"P1 must be {[n, n]} or {[B, n, n]} to go with m1, got {list(P1.shape)}")
-    return tuple(
-        batch_last(v if v.ndim > rank else v.unsqueeze(0)).contiguous()
-        for v, rank in ((m1, 1), (P1, 2))
-    )
-
-
-def _check_covariance(name: str, P: Tensor, validate: bool, definite: bool = False) -> None:
-    """Raise ValueError unless every [..., n, n, B] matrix is finite, symmetric and positive
-    (semi)definite, up to rounding.
-    """
-    if not validate or P.device.type == "meta":
-        return
-    if not all_finite(P):
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
-    scale = P.diagonal(dim1=-3, dim2=-2).abs().amax(-1)  # [..., B]
-    if ((P - P.transpose(-3, -2)).abs().amax((-3, -2)) > 1e-4 * scale).any():
-        raise ValueError(f"{name} must be symmetric")
-    room = (
-        0 * scale
-        if definite
-        else 100 * torch.finfo(P.dtype).eps * scale + torch.finfo(P.dtype).tiny
-    )
-    root = cholesky(P + room[..., None, None, :] * identity(P.shape[-2], P))
-    if not all((row[-1] > 0).all() for row in root):
-        raise ValueError(f"{name} must be positive {'definite' if definite else 'semidefinite'}")
-
-
-def _check_observations(a: Tensor, mask: Tensor | None, validate: bool) -> Tensor | None:
-    """Shape and value checks of a and mask; the mask comes back as [B, T, A] (or None)."""
-    if a.ndim != 3 or 0 in a.shape or not a.is_floating_point():
-        raise ValueError(
-            f"a must be [B, T, A] of floats with T >= 1, got {a.dtype} {list(a.shape)}"
-        )
-    if mask is not None:
-        if mask.dtype != torch.bool or mask.shape not in (a.shape[:2], a.shape):
-            raise ValueError(
-                f"mask must be bool, {list(a.shape[:2])} or {list(a.shape)} (True = observed), got {mask.dtype} {list(mask.shape)}"
-            )
-        mask = mask.unsqueeze(-1).expand_as(a) if mask.ndim == 2 else mask
-    if validate and a.device.type != "meta":
-        seen = a if mask is None else a[mask]
-        if not all_finite(seen):
-            raise ValueError(
-                "a holds NaN or infinite values where it is observed; mask missing observations instead"
-            )
-    return mask
-
-
-def _check_result(validate: bool, what: str, *values: Tensor) -> None:
-    if validate and values[0].device.type != "meta" and not all(all_finite(v) for v in values):
-        raise ValueError(
-            f"{what} is not finite: a covariance (Q, R, P1 or one computed from them) is not positive definite in {values[0].dtype}"
-        )
-
-
-def _whiten(a, H, R, mask):
-    """Observations with unit noise: rows h [T, A, n, B|1], values y [T, A, B], and the constant of
-    log p(a_t | z_t) [T|1, B|1].
-
-    A missing entry becomes an observation of 0 = 0·z with unit noise: it changes nothing, whatever
-    R couples it to.
-    """
-    y, count = batch_last(a).contiguous(), a.shape[-1]
-    if mask is not None:
-        seen = batch_last(mask)  # [T, A, B]
-        y = torch.where(seen, y, torch.zeros_like(y))
-        H = torch.where(seen.unsqueeze(-2), H, torch.zeros_like(H))
-        R = torch.where(seen.unsqueeze(-2) & seen.unsqueeze(-3), R, identity(R.shape[-2], R))
-        count = seen.sum(-2).to(a.dtype)
-    L = cholesky(R)
-    h, y = solve_lower(L, H), solve_lower(L, y.unsqueeze(-2)).squeeze(-2)
-    return (
-        h.expand(a.shape[1], *h.shape[1:]),
-        y,
-        -log_diagonal(L) - 0.5 * math.log(2 * math.pi) * count,
-    )
-
-
-def _log_likelihood(mean, cov, h, y, constant) -> Tensor:
-    """Sum over t of log N(y_t; h mean, h cov hᵀ + I) and the constants, all steps at once -> [B]."""
-    L = cholesky(mmt(mm(h, cov), h) + identity(h.shape[-3], h))
-    e = solve_lower(L, (y - mv(h, mean)).unsqueeze(-2)).squeeze(-2)  # [T, A, B]
-    return (-0.5 * (e**2).sum(-2) - log_diagonal(L) + constant).sum(0)
-
-
 # --- forward --------------------------------------------------------------------------------------
 
 
-def _observe_cov(P: Tensor, h: Tensor) -> Tensor:
-    """Covariance after observing every row of h [A, n, B] with unit noise, one scalar at a time.
+def _enter(
+    a: Tensor, model: StateSpaceModel | ExtendedModel, mask: Tensor | None, validate: bool
+) -> tuple[Tensor, Tensor, Whitened]:
+    """What both filters check and start from: m1 [n, B or 1], P1 [n, n, B or 1], observations."""
+    mask = observed_entries(a, mask, validate)
+    m1, P1 = first_state(model.m1, model.P1, a)
+    _, T, A = a.shape
+    H = over_time("H", model.H, a, T, (A, m1.shape[0]))
+    R = over_time("R", model.R, a, T, (A, A))
+    check_covariance("P1", P1, validate)
+    check_covariance("R", R, validate, definite=True)
+    return m1, P1, whiten(a, H, R, mask)
 
-    P [n, n, B].
-    """
-    for row in h.unbind(0):
-        Ph = mv(P, row)
-        k = Ph / ((row * Ph).sum(0) + 1.0)
-        P = torch.addcmul(P, Ph, k.unsqueeze(1), value=-1)
-    return P
 
+def kalman_filter(
+    a: Tensor, model: StateSpaceModel, mask: Tensor | None = None, validate: bool = True
+) -> Filtered:
+    """Filter for the linear model. Särkkä (2013), theorem 4.2.
 
-def kalman_filter(a, F, b, Q, H, R, m1, P1, mask=None, validate: bool = True) -> Filtered:
-    """Filter for the linear model.
+    Covariances of a fully observed model that all series share are computed once.
 
-    a [B, T, A]; F, Q [n, n], [T-1, n, n] or [B, T-1, n, n]; b [n], [T-1, n] or [B, T-1, n], or None
-    for 0; H [A, n] and R [A, A], or with leading [T] or [B, T]; m1 [n] or [B, n]; P1 [n, n] or [B,
-    n, n]; mask bool [B, T] or [B, T, A], True = observed (what is masked may be NaN). A B or T of 1
-    stands for all. Q and P1 may be singular. Covariances of a fully observed model that all series
-    share are computed once. Särkkä (2013), theorem 4.2.
-
-    Raises ValueError for shapes that do not fit and, with `validate`, for values that are not
-    finite or covariances that are none (`validate=False` spares a GPU the wait).
+    Args:
+        a: observations [B, T, A].
+        model: its tensors have the dtype and device of a.
+        mask: bool [B, T] or [B, T, A], True = observed; what is masked may be NaN.
+        validate: look at values, not only at shapes; False spares a GPU the wait.
+    Returns:
+        `Filtered`, batch-first; what all series share is expanded, not copied.
+    Raises:
+        ValueError: shapes, dtypes or devices do not fit; with `validate` also values that are not
+            finite, or covariances that are none.
 
     Equations: ssm-evidence, ssm-start, kf-ssm, kf-predict, kf-update, kf-loglik, kf-missing
     """
-    mask = _check_observations(a, mask, validate)
-    m1, P1 = _prior(m1, P1, a)
-    (B, T, A), n = a.shape, m1.shape[0]
-    F, Q = _over_time("F", F, a, T - 1, (n, n)), _over_time("Q", Q, a, T - 1, (n, n))
-    b = F.new_zeros(1, n, 1) if b is None else _over_time("b", b, a, T - 1, (n,))
-    H, R = _over_time("H", H, a, T, (A, n)), _over_time("R", R, a, T, (A, A))
-    _check_covariance("P1", P1, validate)
-    _check_covariance("Q", Q, validate)
-    _check_covariance("R", R, validate, definite=True)
-    h, y, constant = _whiten(a, H, R, mask)
-    F, b, Q = (v.expand(T - 1, *v.shape[1:]) for v in (F, b, Q))
+    m1, P1, seen = _enter(a, model, mask, validate)
+    B, T, _ = a.shape
+    n = m1.shape[0]
+    F = over_time("F", model.F, a, T - 1, (n, n))
+    Q = over_time("Q", model.Q, a, T - 1, (n, n))
+    b = F.new_zeros(1, n, 1)
+    if model.b is not None:
+        b = over_time("b", model.b, a, T - 1, (n,))
+    check_covariance("Q", Q, validate)
+    F, Q, b = (v.expand(T - 1, *v.shape[1:]) for v in (F, Q, b))
+    h, y = seen.h, seen.y
 
     # Covariances first: they do not depend on the data.
-    P, predicted_cov, filtered_cov = P1, [P1], []
+    predicted, filtered = [P1], []
     for F_t, Q_t, h_t in zip(F, Q, h):
-        filtered_cov.append(_observe_cov(P, h_t))
-        P = plus_symmetric(Q_t, mmt(mm(F_t, filtered_cov[-1]), F_t))
-        predicted_cov.append(P)
-    filtered_cov.append(_observe_cov(P, h[-1]))
-    Pp, Pf = (
-        torch.stack(torch.broadcast_tensors(*v)) for v in (predicted_cov, filtered_cov)
-    )  # [T, n, n, B|1]
-    K = mmt(Pf, h)  # gains P_f Hᵀ R⁻¹ [T, n, A, B|1]
+        filtered.append(observe_cov(predicted[-1], h_t))
+        predicted.append(plus_symmetric(Q_t, mmt(mm(F_t, filtered[-1]), F_t)))
+    filtered.append(observe_cov(predicted[-1], h[-1]))
+    predicted_cov, filtered_cov = stack_shared(predicted), stack_shared(filtered)
+    K = mmt(filtered_cov, h)  # gains P_f Hᵀ R⁻¹ [T, n, A, B|1]
 
-    # Then the means, one affine map per step: predicted_{t+1} = F (I - K h) predicted_t + F K y +
-    # b.
+    # Then the means, one affine map per step:
+    # predicted_{t+1} = F (I - K h) predicted_t + F K y + b.
     step_F = mm(F, identity(n, a) - mm(K[:-1], h[:-1]))
     step_b = mv(F, mv(K[:-1], y[:-1])) + b
     means = [m1.expand(n, B)]
     for A_t, c_t in zip(step_F, step_b):
         means.append(affine(A_t, means[-1], c_t))
-    mp = torch.stack(means)  # [T, n, B]
-    mf = mp + mv(K, y - mv(h, mp))
-    return _as_filtered(validate, mf, Pf, mp, Pp, _log_likelihood(mp, Pp, h, y, constant), F, b, Q)
-
-
-def _as_filtered(validate, mf, Pf, mp, Pp, log_likelihood, F, b, Q) -> Filtered:
-    """Batch-first views of batch-last tensors; what is shared is expanded, not copied."""
-    _check_result(validate, "the filter's result", mf, log_likelihood)
-    B = mf.shape[-1]
-    moments = (batch_first(v.expand(*v.shape[:-1], B)) for v in (mf, Pf, mp, Pp))
-    model = (batch_first(v.expand(*v.shape[:-1], B)) for v in (F, b, Q))
-    return Filtered(*moments, log_likelihood.expand(B), *model)
+    predicted_mean = torch.stack(means)  # [T, n, B]
+    filtered_mean = predicted_mean + mv(K, y - mv(h, predicted_mean))
+    log_likelihood = seen.log_likelihood(predicted_mean, predicted_cov)
+    check_result("the filter's result", validate, filtered_mean, log_likelihood)
+    moments = (filtered_mean, filtered_cov, predicted_mean, predicted_cov)
+    return Filtered(*(expanded_first(v, B) for v in (*moments, log_likelihood, F, b, Q)))
 
 
 def filter_step(
-    linearise: Callable, mean: Tensor, cov: Tensor, h: Tensor, y: Tensor, inputs
+    linearise: Linearise, mean: Tensor, cov: Tensor, h: Tensor, y: Tensor, inputs: Any
 ) -> tuple[Tensor, ...]:
-    """One step of the extended filter, batch-last: condition on y_t, linearise at the filtered
-    mean, predict.
+    """One step of the extended filter, batch-last.
 
-    mean [n, B], cov [n, n, B], h [A, n, B|1], y [A, B] with unit noise -> (filtered mean, filtered
-    cov, next mean, next cov, F, b, Q). The one function worth compiling: see
-    `compiled_filter_step`.
+    Condition on y_t, linearise at the filtered mean, predict. The one function worth
+    compiling: see `compiled_filter_step`.
+
+    Args:
+        linearise: as in `ExtendedModel`, batch-first.
+        mean, cov: predicted moments of z_t, [n, B] and [n, n, B].
+        h, y: observations with unit noise, [A, n, B or 1] and [A, B].
+        inputs: the second argument of `linearise`.
+    Returns:
+        Filtered mean and cov, predicted mean and cov of z_{t+1}, and F, b, Q.
 
     Equations: kf-scalar, ek-filter
     """
@@ -304,78 +223,85 @@ def filter_step(
 
 
 def extended_kalman_filter(
-    a,
-    inputs,
-    linearise: Callable,
-    H,
-    R,
-    m1,
-    P1,
-    mask=None,
+    a: Tensor,
+    inputs: Sequence[Any] | Tensor,
+    model: ExtendedModel,
+    mask: Tensor | None = None,
     validate: bool = True,
-    step: Callable = filter_step,
+    step: Callable[..., tuple[Tensor, ...]] = filter_step,
 ) -> Filtered:
     """Filter for a locally linear model: F_t, b_t, Q_t are read off at the filtered mean.
 
-    linearise(mean [B, n], inputs[t]) -> F [B, n, n], b [B, n], Q [B, n, n], so that z_{t+1} ≈ F z_t
-    + b. `inputs` is indexed by t = 0 … T-2 (a list, or a tensor with time first). Other arguments
-    as in `kalman_filter`. With F, b, Q that do not depend on the mean, it is the Kalman filter.
-    `step` may be a compiled `filter_step`. Särkkä (2013), algorithm 5.4, with the linearisation
-    left to the caller.
+    Särkkä (2013), algorithm 5.4, with the linearisation left to the caller. With F, b, Q that do
+    not depend on the mean, it is the Kalman filter.
+
+    Args:
+        a, mask, validate: as in `kalman_filter`.
+        inputs: what `model.linearise` gets, for t = 1 … T-1: a sequence, or a tensor with time
+            first. More entries are not looked at.
+        model: its tensors have the dtype and device of a.
+        step: `filter_step`, or what `compiled_filter_step` returns.
+    Returns:
+        `Filtered`, batch-first.
+    Raises:
+        ValueError: as in `kalman_filter`, or too few inputs.
 
     Equations: kf-ekf, ek-filter
     """
-    mask = _check_observations(a, mask, validate)
-    m1, P1 = _prior(m1, P1, a)
-    (B, T, A), n = a.shape, m1.shape[0]
-    H, R = _over_time("H", H, a, T, (A, n)), _over_time("R", R, a, T, (A, A))
+    m1, P1, seen = _enter(a, model, mask, validate)
+    B, T, _ = a.shape
+    n = m1.shape[0]
     if len(inputs) < T - 1:
         raise ValueError(
             f"inputs must hold one entry for each of the {T - 1} transitions, got {len(inputs)}"
         )
-    _check_covariance("P1", P1, validate)
-    _check_covariance("R", R, validate, definite=True)
-    h, y, constant = _whiten(a, H, R, mask)
-
-    predicted, steps = [(m1.expand(n, B), P1.expand(n, n, B))], []
+    mean, cov = m1.expand(n, B), P1.expand(n, n, B)
+    predicted, filtered, transitions = [(mean, cov)], [], []
+    h, y = seen.h, seen.y
     for h_t, y_t, input_t in zip(h, y, inputs[: T - 1]):
-        steps.append(step(linearise, *predicted[-1], h_t, y_t, input_t))
-        predicted.append(steps[-1][2:4])
-    mean, cov = predicted[-1]
-    cov_after = _observe_cov(cov, h[-1])
+        *now, mean, cov, F, b, Q = step(model.linearise, mean, cov, h_t, y_t, input_t)
+        filtered.append(tuple(now))
+        predicted.append((mean, cov))
+        transitions.append((F, b, Q))
+    cov_after = observe_cov(cov, h[-1])
     mean_after = mean + mv(mmt(cov_after, h[-1]), y[-1] - mv(h[-1], mean))
-    mp, Pp = (torch.stack(v) for v in zip(*predicted))
-    mf = torch.stack([*(s[0] for s in steps), mean_after])
-    Pf = torch.stack([*(s[1] for s in steps), cov_after])
-    if steps:
-        F, b, Q = (torch.stack(v) for v in list(zip(*steps))[4:])
-    else:
-        F, b, Q = (v.new_zeros(0, *v.shape) for v in (cov, mean, cov))
-    return _as_filtered(validate, mf, Pf, mp, Pp, _log_likelihood(mp, Pp, h, y, constant), F, b, Q)
+    filtered.append((mean_after, cov_after))
+
+    predicted_mean, predicted_cov = (torch.stack(v) for v in zip(*predicted))
+    filtered_mean, filtered_cov = (torch.stack(v) for v in zip(*filtered))
+    F, b, Q = (v.new_zeros(0, *v.shape) for v in (cov, mean, cov))
+    if transitions:
+        F, b, Q = (torch.stack(v) for v in zip(*transitions))
+    log_likelihood = seen.log_likelihood(predicted_mean, predicted_cov)
+    check_result("the filter's result", validate, filtered_mean, log_likelihood)
+    moments = (filtered_mean, filtered_cov, predicted_mean, predicted_cov)
+    return Filtered(*(expanded_first(v, B) for v in (*moments, log_likelihood, F, b, Q)))
 
 
-def compiled_filter_step() -> Callable:
-    """`filter_step`, compiled for the shapes it meets; where it cannot be compiled, `filter_step`
-    itself after one warning.
+def compiled_filter_step() -> Callable[..., tuple[Tensor, ...]]:
+    """`filter_step`, compiled for the shapes it meets.
 
-    The first call takes about 20 s (2 s from a warm cache). Only the step is compiled, never the
+    Where it cannot be compiled, `filter_step` itself runs after one warning. The first
+    call takes about 20 s (2 s from a warm cache). Only the step is compiled, never the
     loop over time.
     """
-    compiled, works = torch.compile(filter_step, dynamic=False), [True]
+    current = torch.compile(filter_step, dynamic=False)
 
-    def step(*arguments):
+    def step(*arguments: Any) -> tuple[Tensor, ...]:
         """The compiled step; `filter_step` from the first failure on."""
-        if works[0]:
-            try:
-                return compiled(*arguments)
-            except Exception as error:  # the compiler raises all kinds of exceptions
-                works[0] = False
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                warnings.warn(
-                    f"the filter step could not be compiled and runs uncompiled ({reason})",
-                    stacklevel=2,
-                )
-        return filter_step(*arguments)
+        nonlocal current
+        if current is filter_step:
+            return filter_step(*arguments)
+        try:
+            return current(*arguments)
+        except Exception as error:  # the compiler raises all kinds of exceptions
+            current = filter_step
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            warnings.warn(
+                f"the filter step could not be compiled and runs uncompiled ({reason})",
+                stacklevel=2,
+            )
+            return filter_step(*arguments)
 
     return step
 
@@ -383,86 +309,80 @@ def compiled_filter_step() -> Callable:
 # --- backward -------------------------------------------------------------------------------------
 
 
-def _backward(f: Filtered):
-    """Batch-last G [T-1, n, n, B], c [T-1, n, B], C [T-1, n, n, B] of the backward chain, all t at
-    once (no sample enters).
-    """
+def _backward(f: Filtered) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch-last G [T-1, n, n, B], c [T-1, n, B], C [T-1, n, n, B] of the backward chain."""
     F, Q = batch_last(f.F), batch_last(f.Q)
-    Pf, Pp = batch_last(f.filtered_cov)[:-1], batch_last(f.predicted_cov)[1:]
-    mf, mp = batch_last(f.filtered_mean)[:-1], batch_last(f.predicted_mean)[1:]
-    L = cholesky(Pp)
-    G = solve_upper(L, solve_lower(L, mm(F, Pf))).transpose(-3, -2)  # P_f Fᵀ P_p⁻¹
-    c = mf - mv(G, mp)
+    filtered_mean = batch_last(f.filtered_mean)[:-1]
+    filtered_cov = batch_last(f.filtered_cov)[:-1]
+    predicted_mean = batch_last(f.predicted_mean)[1:]
+    L = cholesky(batch_last(f.predicted_cov)[1:])
+    G = transpose(solve_upper(L, solve_lower(L, mm(F, filtered_cov))))  # P_f Fᵀ P_p⁻¹
+    c = filtered_mean - mv(G, predicted_mean)
     keep = identity(F.shape[-2], F) - mm(G, F)
-    C = mmt(mm(keep, Pf), keep) + mmt(
-        mm(G, Q), G
-    )  # Joseph form: a sum of squares, so it stays positive
+    # Joseph form: a sum of squares, so it stays positive
+    C = mmt(mm(keep, filtered_cov), keep) + mmt(mm(G, Q), G)
     return G, c, C
 
 
 def backward_chain(f: Filtered) -> Backward:
-    """The backward Markov chain p(z_t | z_{t+1}, a_{1:t}) of a filtered model: what smoother and
-    sampler share.
+    """The backward Markov chain of a filtered model: what smoother and sampler share.
 
     Equations: kf-future, kf-backward, ek-chain
     """
     B = f.filtered_mean.shape[0]
-    return Backward(*(batch_first(v.expand(*v.shape[:-1], B)) for v in _backward(f)))
+    return Backward(*(expanded_first(v, B) for v in _backward(f)))
 
 
 def smooth(f: Filtered, validate: bool = True) -> Smoothed:
     """Rauch-Tung-Striebel smoother from a filter's result; exact for the linear model.
 
-    Särkkä (2013), theorem 8.2.
+    Särkkä (2013), theorem 8.2. With `validate`, ValueError for a result that is not
+    finite.
 
     Equations: kf-rts, kf-rts-classic, kf-cross, em-estep, ek-forward
     """
-    B = f.filtered_mean.shape[0]
     G, c, C = _backward(f)
     means, covs = [batch_last(f.filtered_mean)[-1]], [batch_last(f.filtered_cov)[-1]]
-    for G_t, c_t, C_t in zip(*map(from_the_end, (G, c, C))):
+    for G_t, c_t, C_t in zip(from_the_end(G), from_the_end(c), from_the_end(C)):
         means.append(affine(G_t, means[-1], c_t))
         covs.append(C_t + mmt(mm(G_t, covs[-1]), G_t))
-    mean, cov = (
-        torch.stack(torch.broadcast_tensors(*means[::-1])),
-        torch.stack(torch.broadcast_tensors(*covs[::-1])),
-    )
-    cov = 0.5 * (
-        cov + cov.transpose(-3, -2)
-    )  # once is enough: products of G are bounded, so rounding errors do not grow
+    mean, cov = stack_shared(means[::-1]), stack_shared(covs[::-1])
+    # once is enough: products of G are bounded, so rounding errors do not grow
+    cov = 0.5 * (cov + transpose(cov))
     cross = mmt(cov[1:], G)  # Cov(z_{t+1}, z_t) = P_{t+1} G_tᵀ
-    _check_result(validate, "the smoother's result", mean, cov)
-    return Smoothed(*(batch_first(v.expand(*v.shape[:-1], B)) for v in (mean, cov, cross)))
+    check_result("the smoother's result", validate, mean, cov)
+    B = f.filtered_mean.shape[0]
+    return Smoothed(*(expanded_first(v, B) for v in (mean, cov, cross)))
 
 
 def sample_joint(f: Filtered, noise: Tensor, validate: bool = True) -> JointSample:
-    """Draw z_{1:T} from the *joint* posterior p(z_{1:T} | a_{1:T}) by backward sampling, with its
-    log density.
+    """Draw z_{1:T} from the *joint* posterior p(z_{1:T} | a_{1:T}), with its log density.
 
-    noise [B, T, n] standard normal (drawn by the caller, from an explicit generator). Neighbouring
-    states of one draw are correlated as the posterior says; draws from the smoothing marginals
-    would not be. Carter & Kohn (1994).
+    Backward sampling: Carter & Kohn (1994). Neighbouring states of one draw are
+    correlated as the posterior says; draws from the smoothing marginals would not be.
+
+    Args:
+        f: a filter's result.
+        noise: [B, T, n] standard normal, from an explicit generator.
+        validate: look for NaN in the result.
+    Raises:
+        ValueError: noise of another shape; with `validate`, a posterior without density.
 
     Equations: kf-joint, kf-every-draw, ek-chain
     """
     if noise.shape != f.filtered_mean.shape:
-        raise ValueError(
-            f"noise must be [B, T, n] = {list(f.filtered_mean.shape)}, got {list(noise.shape)}"
-        )
-    T, n = noise.shape[1:]
+        shape = list(f.filtered_mean.shape)
+        raise ValueError(f"noise must be [B, T, n] = {shape}, got {list(noise.shape)}")
+    _, T, n = noise.shape
     G, c, C = _backward(f)
     last_cov = batch_last(f.filtered_cov)[-1:]
     shared = max(C.shape[-1], last_cov.shape[-1])
     L = cholesky(torch.cat([v.expand(*v.shape[:-1], shared) for v in (C, last_cov)]))
     eps = batch_last(noise)
-    shock = torch.stack(
-        [sum(L[i][k] * eps[:, k] for k in range(i + 1)) for i in range(n)], 1
-    )  # L ε [T, n, B]
+    shock = lower_times(L, eps)  # [T, n, B]
     path = [batch_last(f.filtered_mean)[-1] + shock[-1]]
-    for G_t, c_t in zip(*map(from_the_end, (G, c + shock[:-1]))):
+    for G_t, c_t in zip(from_the_end(G), from_the_end(c + shock[:-1])):
         path.append(affine(G_t, path[-1], c_t))
-    log_density = -(
-        0.5 * (eps**2).sum((0, 1)) + log_diagonal(L).sum(0) + 0.5 * T * n * math.log(2 * math.pi)
-    )
-    _check_result(validate, "the joint sample", log_density)
+    log_density = -(0.5 * (eps**2).sum((0, 1)) + log_diagonal(L).sum(0) + 0.5 * T * n * LOG_2PI)
+    check_result("the joint sample", validate, log_density)
     return JointSample(batch_first(torch.stack(path[::-1])), log_density)

@@ -1,39 +1,72 @@
-"""Dense algebra for many small matrices: the matrix axes in front, the batch axis last, [..., i, j,
-B].
+"""Dense algebra for many small matrices, with the batch as the last axis.
+
+A matrix is [..., i, j, B], a vector [..., i, B]: every product is then a handful of long vector
+operations. B = 1 stands for one value that the whole batch shares. A triangular factor is a list of
+rows, each a list of entries [..., B] (`Factor`).
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-# --- small dense algebra with the matrix axes in front of the batch axis: [..., i, j, B] ----------
+Factor = list[list[Tensor]]  # lower triangular: L[i][j] is [..., B], for j <= i
+
+
+# --- layout ---------------------------------------------------------------------------------------
 
 
 def batch_first(x: Tensor) -> Tensor:
-    """Batch-last -> batch-first (a view)."""
+    """[..., B] -> [B, ...], a view."""
     return x.movedim(-1, 0)
 
 
 def batch_last(x: Tensor) -> Tensor:
-    """Batch-first -> batch-last (a view).
-
-    An expanded batch (stride 0) is one shared value: keep it once.
-    """
+    """[B, ...] -> [..., B], a view; an expanded batch (stride 0) is one shared value: [..., 1]."""
     x = x.movedim(0, -1)
     return x[..., :1] if x.shape[-1] > 1 and x.stride(-1) == 0 else x
 
 
+def expanded_first(x: Tensor, B: int) -> Tensor:
+    """[..., B or 1] -> [B, ...], a view: what is shared is expanded, not copied."""
+    return batch_first(x.expand(*x.shape[:-1], B))
+
+
+def stack_shared(values: list[Tensor]) -> Tensor:
+    """T tensors [..., B or 1] -> [T, ..., B], or [T, ..., 1] where all of them are shared."""
+    return torch.stack(torch.broadcast_tensors(*values))
+
+
+def from_the_end(x: Tensor) -> Iterator[Tensor]:
+    """x[T-1], …, x[0] of x [T, ...]."""
+    return reversed(x.unbind(0))
+
+
+# --- products and sums ----------------------------------------------------------------------------
+
+
+def identity(n: int, like: Tensor) -> Tensor:
+    """I [n, n, 1] in the dtype and on the device of `like`."""
+    return torch.eye(n, dtype=like.dtype, device=like.device).unsqueeze(-1)
+
+
+def transpose(A: Tensor) -> Tensor:
+    """Aᵀ: [..., i, j, B] -> [..., j, i, B], a view."""
+    return A.transpose(-3, -2)
+
+
 def mv(A: Tensor, v: Tensor) -> Tensor:
-    """Matrix times vector: [..., i, j, B], [..., j, B] -> [..., i, B]."""
+    """A v: [..., i, j, B], [..., j, B] -> [..., i, B]."""
     return (A * (v if v.ndim == 2 else v.unsqueeze(-3))).sum(-2)
 
 
 def fits_cache(A: Tensor, M: Tensor) -> bool:
-    """Whether all products of entries fit the processor's cache."""
+    """Whether all products of entries of A and M fit the processor's cache."""
     return max(A.numel(), M.numel()) < 2**15
 
 
 def mm(A: Tensor, M: Tensor) -> Tensor:
-    """Matrix times matrix: [..., i, j, B], [..., j, k, B] -> [..., i, k, B].
+    """A M: [..., i, j, B], [..., j, k, B] -> [..., i, k, B].
 
     One product and one sum while the [i, j, k] terms fit the processor's cache; for many steps at
     once term by term, which needs no room for them.
@@ -50,39 +83,36 @@ def mmt(A: Tensor, M: Tensor) -> Tensor:
     """A Mᵀ: [..., i, j, B], [..., k, j, B] -> [..., i, k, B]."""
     if fits_cache(A, M):
         return (A.unsqueeze(-3) * (M if M.ndim == 3 else M.unsqueeze(-4))).sum(-2)
-    return mm(A, M.transpose(-3, -2))
+    return mm(A, transpose(M))
 
 
 def affine(A: Tensor, v: Tensor, c: Tensor) -> Tensor:
-    """A v + c:
+    """A v + c: [i, j, B or 1], [j, B], [i, B or 1] -> [i, B].
 
-    [i, j, B|1], [j, B], [i, B|1] -> [i, B]; one ordinary matrix product where all series share A.
+    One ordinary matrix product where all series share A.
     """
     return torch.addmm(c, A.squeeze(-1), v) if A.shape[-1] == 1 else mv(A, v) + c
 
 
 def plus_symmetric(Q: Tensor, P: Tensor) -> Tensor:
-    """Q + P with the rounding errors of P made symmetric: what is not symmetric would grow over
-    time.
+    """Q + (P + Pᵀ)/2: [n, n, B or 1], [n, n, B] -> [n, n, B].
+
+    P is symmetric but for rounding errors, and the part of them that is not would grow over time.
     """
-    return torch.add(Q, P + P.transpose(-3, -2), alpha=0.5)
+    return torch.add(Q, P + transpose(P), alpha=0.5)
 
 
-def identity(n: int, like: Tensor) -> Tensor:
-    """[n, n, 1]."""
-    return torch.eye(n, dtype=like.dtype, device=like.device).unsqueeze(-1)
+# --- triangular factors ---------------------------------------------------------------------------
 
 
-def cholesky(P: Tensor) -> list[list[Tensor]]:
-    """Lower Cholesky factor of [..., n, n, B] as rows of entries [..., B]; NaN where P is not
-    positive definite.
+def cholesky(P: Tensor) -> Factor:
+    """L with L Lᵀ = P, for P [..., n, n, B]; NaN where P is not positive definite.
 
     Written out because n is tiny and the batch long: n³/3 vector operations instead of one LAPACK
     call per matrix.
     """
-    n = P.shape[-2]
-    L: list[list[Tensor]] = []
-    for i in range(n):
+    L: Factor = []
+    for i in range(P.shape[-2]):
         row: list[Tensor] = []
         for j in range(i + 1):
             entry = P[..., i, j, :]
@@ -93,8 +123,19 @@ def cholesky(P: Tensor) -> list[list[Tensor]]:
     return L
 
 
-def solve_lower(L: list[list[Tensor]], M: Tensor) -> Tensor:
-    """L⁻¹ M for M [..., n, k, B]."""
+def lower_times(L: Factor, v: Tensor) -> Tensor:
+    """L v: factor of size n, [..., n, B] -> [..., n, B]."""
+    rows: list[Tensor] = []
+    for i in range(len(L)):
+        row = L[i][0] * v[..., 0, :]
+        for k in range(1, i + 1):
+            row = row + L[i][k] * v[..., k, :]
+        rows.append(row)
+    return torch.stack(rows, -2)
+
+
+def solve_lower(L: Factor, M: Tensor) -> Tensor:
+    """L⁻¹ M: factor of size n, [..., n, k, B] -> [..., n, k, B]."""
     rows: list[Tensor] = []
     for i in range(len(L)):
         row = M[..., i, :, :]
@@ -104,8 +145,8 @@ def solve_lower(L: list[list[Tensor]], M: Tensor) -> Tensor:
     return torch.stack(rows, -3)
 
 
-def solve_upper(L: list[list[Tensor]], M: Tensor) -> Tensor:
-    """L⁻ᵀ M for M [..., n, k, B]."""
+def solve_upper(L: Factor, M: Tensor) -> Tensor:
+    """L⁻ᵀ M: factor of size n, [..., n, k, B] -> [..., n, k, B]."""
     n = len(L)
     rows: list[Tensor] = [M] * n
     for i in reversed(range(n)):
@@ -116,16 +157,14 @@ def solve_upper(L: list[list[Tensor]], M: Tensor) -> Tensor:
     return torch.stack(rows, -3)
 
 
-def log_diagonal(L: list[list[Tensor]]) -> Tensor:
+def log_diagonal(L: Factor) -> Tensor:
     """Sum of the log diagonal, [..., B]: half the log determinant of L Lᵀ."""
-    return sum(torch.log(L[i][i]) for i in range(len(L)))
+    total = torch.log(L[0][0])
+    for i in range(1, len(L)):
+        total = total + torch.log(L[i][i])
+    return total
 
 
 def all_finite(x: Tensor) -> bool:
-    """Quick where the answer is yes: a finite sum has finite terms."""
+    """Whether x holds neither NaN nor infinity; quick if so: a finite sum has finite terms."""
     return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
-
-
-def from_the_end(x: Tensor):
-    """x[T-1], …, x[0]."""
-    return reversed(x.unbind(0))

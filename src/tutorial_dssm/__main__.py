@@ -6,6 +6,7 @@ sets of its own (more than once for several).
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -140,7 +141,7 @@ def study_(
         raise ValueError(f"{len(done.failures)} failed: {'; '.join(map(str, done.failures))}")
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "train": train,
     "evaluate": evaluate,

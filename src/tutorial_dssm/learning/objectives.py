@@ -67,7 +67,7 @@ class Objective(nn.Module, ABC):
         return None
 
 
-def _report(
+def report(
     loss: Tensor,
     d: Tensor,
     rate: Tensor,
@@ -120,7 +120,7 @@ class ELBO(Objective):
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.sigma)
-        return _report(d + rate, d, rate, mse, self.sigma)
+        return report(d + rate, d, rate, mse, self.sigma)
 
     def noise(self) -> Tensor:
         """σ."""
@@ -151,7 +151,7 @@ class LearnedNoise(Objective):
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.noise())
-        return _report(d + rate, d, rate, mse, self.noise())
+        return report(d + rate, d, rate, mse, self.noise())
 
     def noise(self) -> Tensor:
         """σ."""
@@ -198,7 +198,7 @@ class Annealed(Objective):
         )
         if self.training:
             self.step = self.step + 1
-        return _report(d + c * rate, d, rate, mse, self.sigma, c)
+        return report(d + c * rate, d, rate, mse, self.sigma, c)
 
     def noise(self) -> Tensor:
         """σ."""
@@ -263,10 +263,10 @@ class Constrained(Objective):
         rate_weight = self.held if c.damping else 1.0
         loss = d - d0 + rate_weight * rate / self.lam
         violation = self._violation(mse.detach())
-        report = _report(loss, d, rate, mse, self.noise(), self.lam, violation)
+        result = report(loss, d, rate, mse, self.noise(), self.lam, violation)
         if self.training:
             self._advance(violation)
-        return report
+        return result
 
     @property
     def target_mse(self) -> float:
@@ -350,7 +350,7 @@ class Balanced(LearnedNoise):
         if c.free_nats > 0:
             kl = kl.clamp(min=c.free_nats)
         d = distortion(squared_error, n, self.noise())
-        return _report(d + kl.sum(1).mean(), d, rate, mse, self.noise())
+        return report(d + kl.sum(1).mean(), d, rate, mse, self.noise())
 
 
 class Goal(NamedTuple):

@@ -6,39 +6,20 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
+from instances import LinearGaussian, generator, make, normal, rotation
 from tutorial_dssm import experiments, files
 from tutorial_dssm.evaluation import information
-from tutorial_dssm.models.vae import VAE, VAEConfig
-from tutorial_dssm.models.vhp import VHP, VHPConfig
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
-
-
-class LinearGaussian(nn.Module):
-    """N(W x + b, diag(v)): stands in for an encoder, and for the densities of a prior."""
-
-    def __init__(self, W, v, b=0.0):
-        super().__init__()
-        self.W, self.v, self.b = W, v, b
-
-    def forward(self, x):
-        mean = x @ self.W.mT + self.b
-        return mean, self.v.expand_as(mean)
+NONE = torch.zeros(2, dtype=torch.float64)
 
 
 @pytest.fixture
 def vae():
     """Of frames of three pixels, with two latents."""
-    return VAE(VAEConfig(x_dim=3, z_dim=2, hidden=4)).double()
+    return make("vae", x_dim=3, z_dim=2)
 
 
 def test_log_aggregate_is_a_mixture_density():
@@ -56,20 +37,20 @@ def test_the_split_of_a_linear_model_is_the_exact_one(vae):
     """Many Gaussian frames: q(z) is then nearly one Gaussian, and both parts have a closed form."""
     V = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.3, -1.2]]).double()
     v = torch.tensor([0.3, 0.6]).double()
-    vae.encoder = LinearGaussian(V, v)
+    vae.encoder = LinearGaussian(V, NONE, v)
     split = information.split_rate(vae, normal(4000, 3, seed=3), generator())
     assert abs(split.rate - split.information - split.mismatch) < 1e-9
-    zero, identity = torch.zeros(2).double(), torch.eye(2).double()
-    aggregate = MultivariateNormal(zero, V @ V.T + torch.diag(v))
+    prior = MultivariateNormal(NONE, torch.eye(2).double())
+    aggregate = MultivariateNormal(NONE, V @ V.T + torch.diag(v))
     exact = 0.5 * (torch.logdet(aggregate.covariance_matrix) - v.log().sum())
     assert abs(split.information - exact) < 0.05
-    assert abs(split.mismatch - kl_divergence(aggregate, MultivariateNormal(zero, identity))) < 0.06
+    assert abs(split.mismatch - kl_divergence(aggregate, prior)) < 0.06
 
 
 @pytest.mark.parametrize("spread", [1e3, 1e4])
 def test_the_information_has_the_ceiling_log_n_and_the_rate_has_none(vae, spread):
     V, v = spread * torch.eye(3)[:2].double(), torch.tensor([1e-3, 1e-3]).double()
-    vae.encoder = LinearGaussian(V, v)
+    vae.encoder = LinearGaussian(V, NONE, v)
     split = information.split_rate(vae, normal(50, 3), generator())
     assert abs(split.information - math.log(50)) < 1e-4  # three large terms cancel
     assert split.rate > 100
@@ -77,14 +58,13 @@ def test_the_information_has_the_ceiling_log_n_and_the_rate_has_none(vae, spread
 
 def test_a_hierarchical_prior_with_exact_posterior_gives_the_exact_rate():
     """z = A ζ + c + noise with A a rotation times 1.2: then q(ζ | z) has a diagonal covariance."""
-    turn, noise = torch.tensor([0.6, 0.4], dtype=torch.float64)
-    A = 1.2 * torch.stack([turn.cos(), -turn.sin(), turn.sin(), turn.cos()]).view(2, 2)
+    A, noise = 1.2 * rotation(0.6), torch.tensor(0.4, dtype=torch.float64)
     c, total = torch.tensor([0.5, -1.0]).double(), 1.2**2 + noise
-    model = VHP(VHPConfig(x_dim=4, z_dim=2, hidden=4, prior_hidden=4)).double()
-    model.prior.p = LinearGaussian(A, noise, c)
-    model.prior.q = LinearGaussian(A.T / total, noise / total, -c @ A / total)
+    model = make("vhp", x_dim=4, z_dim=2)
+    model.prior.p = LinearGaussian(A, c, noise)
+    model.prior.q = LinearGaussian(A.T / total, -c @ A / total, noise / total)
     W, v = normal(2, 4, seed=5), torch.tensor([0.2, 0.3]).double()
-    model.encoder = LinearGaussian(W, v)
+    model.encoder = LinearGaussian(W, NONE, v)
     x = normal(40, 4, seed=6)
     split = information.split_rate(model, x, generator(2), prior_draws=3)
     z = model.infer(x[:, None], torch.zeros(40, 1, 1).double(), generator(2)).sample[:, 0]

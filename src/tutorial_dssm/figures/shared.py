@@ -248,14 +248,13 @@ def rate_distortion_path(
 
 
 def _label_apart(figure: Figure, axis: Axes, points: Sequence[Label], side: str) -> None:
-    """Write a text at one side, "left" or "right", of each point; higher where
-    it would cover another of them.
+    """Write a text at one side, "left" or "right", of each point; higher where it would cover
+    another of them.
     """
     figure.draw_without_rendering()  # the layout decides where the points are
-    inch = figure.dpi
     taken: list[np.ndarray] = []
     for x, y, text, colour in points:
-        place = anchor = axis.transData.transform((x, y)) / inch
+        place = anchor = axis.transData.transform((x, y)) / figure.dpi  # inches
         while any((np.abs(anchor - other) < (0.8, 0.14)).all() for other in taken):
             anchor = anchor + (0, 0.02)
         taken.append(anchor)

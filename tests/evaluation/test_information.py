@@ -12,7 +12,6 @@ from instances import LinearGaussian, generator, make, normal, rotation
 from tutorial_dssm import experiments, files
 from tutorial_dssm.evaluation import information
 
-
 NONE = torch.zeros(2, dtype=torch.float64)
 
 

@@ -16,6 +16,7 @@ from .style import (
     RED,
     SKY,
     Array,
+    Curve,
     as_array,
     grey_image,
     legend_outside,
@@ -28,8 +29,6 @@ from .style import (
 )
 
 RATE = "rate R (nats)"
-
-Curve = tuple[Sequence[float] | Array, Sequence[float] | Array]  # distortion or error, rate: [M]
 
 
 # ---------------------------------------------------------------- linear models

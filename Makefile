@@ -18,7 +18,6 @@ VENV  := .venv
 PY    := $(VENV)/bin/python
 STAMP := $(VENV)/.stamp
 RUN   := runs/ekvae-constrained
-YOURS := book/_generated/your_run
 PAGE  := _build/html/book/index.html
 
 # Two worker processes with one thread each for the tests; the training may use THREADS threads.
@@ -28,9 +27,9 @@ export OMP_NUM_THREADS := 1
 
 # Notebooks run on the kernel of .venv, whatever kernels, paths and plotting backends the user has elsewhere.
 export JUPYTER_PREFER_ENV_PATH := 1
-unexport JUPYTER_PATH PYTHONPATH PYTHONHOME MPLBACKEND
+unexport JUPYTER_PATH PYTHONPATH PYTHONHOME PYTHONSAFEPATH MPLBACKEND
 
-.PHONY: help setup book site links test test-retrain lint unit chapters notebooks benchmarks repository clean distclean
+.PHONY: help setup book site pages check-pages links test test-retrain lint unit chapters notebooks benchmarks repository clean distclean
 
 help: ## show this list
 	@echo "usage: make TARGET"
@@ -56,12 +55,7 @@ $(STAMP): requirements.txt pyproject.toml
 
 book: setup ## train ekvae-constrained here (or resume it), add your run to the book, build the site
 	@OMP_NUM_THREADS=$(THREADS) $(PY) -m tutorial_dssm train ekvae-constrained --out $(RUN)
-	@mkdir -p $(YOURS)
-	@OMP_NUM_THREADS=$(THREADS) $(PY) -m tutorial_dssm evaluate $(RUN) --json > $(YOURS)/numbers.json.tmp \
-		&& mv $(YOURS)/numbers.json.tmp $(YOURS)/numbers.json
-	@rm -f $(YOURS)/*.png
-	@$(PY) -m tutorial_dssm figures $(RUN) --out $(YOURS)
-	@$(PY) book/make_your_run.py
+	@OMP_NUM_THREADS=$(THREADS) $(PY) -m tools.pages.your_run $(RUN)
 	@$(MAKE) --no-print-directory site
 
 site: setup ## only build the site, with warnings as errors
@@ -69,10 +63,17 @@ site: setup ## only build the site, with warnings as errors
 	@echo "The book is built. Open this file in a browser:"
 	@echo "  $(CURDIR)/$(PAGE)"
 
-links: site ## list every link of the site to another host, with the pages that hold it (asks no host)
-	@$(PY) book/links.py _build/html
+pages: setup ## make every generated page and picture of book/made again, where it is not current
+	@$(PY) -m tools.generated
 
-test: setup lint site unit chapters ## lint, site, unit tests, and every chapter run again and compared
+check-pages: setup
+	@$(PY) -m tools.generated --check
+	@$(PY) -m tools.ship.provenance --check
+
+links: site ## list every link of the site to another host, with the pages that hold it (asks no host)
+	@$(PY) -m tools.links _build/html
+
+test: setup lint check-pages site unit chapters ## lint, generated pages, site, unit tests, and every chapter run again and compared
 	@echo "All checks passed."
 
 lint: setup
@@ -82,13 +83,13 @@ unit: setup
 	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) tests
 
 chapters: setup
-	@$(PY) book/check.py --jobs $(JOBS)
+	@$(PY) -m tools.notebooks.check --jobs $(JOBS)
 
 test-retrain: setup ## run the chapters that can train with RETRAIN = True, for a few steps (not part of `make test`)
-	@$(PY) book/check.py --retrain --jobs $(JOBS)
+	@$(PY) -m tools.notebooks.check --retrain --jobs $(JOBS)
 
 notebooks: setup ## run the chapters in place and store their outputs (NAMES="04 08" for some of them)
-	@OMP_NUM_THREADS=$(THREADS) $(PY) book/execute.py $(NAMES)
+	@OMP_NUM_THREADS=$(THREADS) $(PY) -m tools.notebooks.execute $(NAMES)
 
 benchmarks: setup ## speed and memory, as ratios in one run
 	@$(PY) -c 'import simdkalman, dynamax' 2>/dev/null || \
@@ -98,11 +99,11 @@ benchmarks: setup ## speed and memory, as ratios in one run
 
 repository: ## write another repository address everywhere: make repository URL=https://github.com/OWNER/NAME
 	@if [ -z "$(PYTHON)" ]; then echo "error: no Python 3.11 or newer on the PATH" >&2; exit 1; fi
-	@"$(PYTHON)" book/repository.py "$(URL)"
+	@"$(PYTHON)" -m tools.repository "$(URL)"
 
 clean: ## remove the built site and caches; keep your runs and .venv
-	rm -rf _build book/_generated build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
-	find src tests book benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf _build book/made/your_run build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove .venv and your runs too
 	rm -rf $(VENV) runs

@@ -26,10 +26,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 from timing import command_line, interleave, report
-from tutorial_dssm.experiments.runs import MODELS, get
 from tutorial_dssm.learning.objectives import ConstrainedConfig, make_objective
 from tutorial_dssm.learning.training import Run, TrainingConfig
-from tutorial_dssm.probability.kalman import compiled_filter_step
+from tutorial_dssm.models import MODELS
 
 RESULT = Path(__file__).parent / "results" / "training_step.md"
 KINDS = ("ekvae", "dks", "dkf", "dvbf", "dvbf-smoothing", "kvae", "rssm", "e2c", "vae", "vhp")
@@ -45,17 +44,17 @@ def batch(B=250, T=15, X=256):
 
 
 def new_model(kind, **sizes):
-    """A model of the named runs, with random weights."""
-    config = replace(get(f"{kind}-constrained").model, **sizes)
+    """A registered model with the settings of the book, and random weights."""
+    recipe = MODELS[kind]
     torch.manual_seed(0)
-    return MODELS[type(config)](config)
+    return recipe.model(replace(recipe.config, **sizes))
 
 
 def training_step(kind, x, u, compiled=False, **sizes):
     """A function that makes one step of the training that the book uses."""
     model = new_model(kind, **sizes)
     if compiled:
-        model.step = compiled_filter_step()
+        model.compile_step()
     run = Run(model, make_objective(ConstrainedConfig()), TrainingConfig(), 0, torch.device("cpu"))
 
     def step():
@@ -74,9 +73,8 @@ def floor_step(kind, x, u):
 
     def step():
         features = model.encoder(seen)
-        features = (
-            features if isinstance(features, torch.Tensor) else features[0]
-        )  # EKVAE's encoder ends in a mean and a variance
+        if isinstance(features, tuple):  # an encoder that ends in a mean and a variance
+            features, _ = features
         loss = ((x - model.decoder(features[..., :latents])) ** 2).sum((1, 2)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -114,9 +112,8 @@ def main():
     )
     parser.add_argument("--models", nargs="*", choices=KINDS, help="some of the models (all)")
     options = parser.parse_args()
-    memory = (
-        None if options.no_memory else training_memory()
-    )  # first, while no compiler has run as a child process
+    # first, while no compiler has run as a child process
+    memory = None if options.no_memory else training_memory()
     torch.set_num_threads(1)
     x, u = batch()
     kinds = options.models or KINDS
@@ -132,9 +129,7 @@ def main():
     seconds = interleave(steps | floors, options.rounds, warmup=3, at_most=120)
     rows = []
     for name in steps:
-        floor = seconds[
-            f"{name.replace(',', ' ').split()[0]} floor"
-        ]  # of "ekvae compiled": ekvae's
+        floor = seconds[f"{name.replace(',', ' ').split()[0]} floor"]  # "ekvae compiled": ekvae's
         rows.append(
             {
                 "model": name,

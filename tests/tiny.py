@@ -6,14 +6,23 @@ Run as a script it is the command line of these runs.
 import signal
 import sys
 from dataclasses import replace
+from functools import partial
 
+import pytest
 import torch
 
-from tutorial_dssm import __main__, experiments
-from tutorial_dssm.data import pendulum
+from tutorial_dssm import __main__
+from tutorial_dssm.data import DATA, DataSet, pendulum
+from tutorial_dssm.experiments import named_runs, runs
 from tutorial_dssm.learning.training import TrainingConfig
 
 IMAGE = pendulum.PendulumConfig(image_size=6)
+MAKE = partial(pendulum.make_sequences, config=IMAGE)
+# 20 training, 10 validation and 10 test sequences of 5 frames; other sequences for another name
+DATA_SETS = {
+    name: DataSet(MAKE, n=20, n_test=10, n_long=4, length=5, x_dim=36, seed=seed)
+    for seed, name in enumerate(("pendulum", "gymnasium"))
+}
 TRAINING = TrainingConfig(
     steps=13,
     batch=8,
@@ -39,30 +48,19 @@ def shrink(experiment):
     return replace(experiment, model=replace(experiment.model, **sizes), training=TRAINING)
 
 
-EXPERIMENTS = {name: shrink(e) for name, e in experiments.EXPERIMENTS.items()}
+EXPERIMENTS = {name: shrink(e) for name, e in named_runs().items()}
 
 
-def make_data(name):
-    """20 training, 10 validation and 10 test sequences of 5 frames; another data set for another
-    name.
-    """
-    return pendulum.make_splits(
-        experiments.DATA.index(name), n=20, length=5, config=IMAGE, n_test=10
-    )
-
-
-def make_long_data(name, n=4):
-    return pendulum.make_sequences(n, 110, torch.Generator().manual_seed(1), IMAGE)
-
-
-REPLACED = {"EXPERIMENTS": EXPERIMENTS, "make_data": make_data, "make_long_data": make_long_data}
+def install(monkeypatch):
+    """Put the miniatures in the place of the named runs and their data."""
+    monkeypatch.setattr(runs, "named_runs", lambda: EXPERIMENTS)
+    for name, data in DATA_SETS.items():
+        monkeypatch.setitem(DATA, name, data)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell may have started us with Ctrl-C ignored
-    for name, value in REPLACED.items():
-        setattr(experiments, name, value)
+    # A shell may have started us with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    install(pytest.MonkeyPatch())
     sys.exit(__main__.main())

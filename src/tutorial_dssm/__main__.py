@@ -1,4 +1,8 @@
-"""Command line: `python -m tutorial_dssm list | train | evaluate | figures | study`."""
+"""Command line: `python -m tutorial_dssm [--use MODULE] list | train | evaluate | figures | study`.
+
+`--use MODULE`, before the command, imports a module first that registers models, objectives or data
+sets of its own (more than once for several).
+"""
 
 import json
 import sys
@@ -9,7 +13,7 @@ import torch
 import tyro
 
 from . import names
-from .experiments import comparisons, runs, storage, study
+from .experiments import runs, storage, study, tables
 from .learning import training
 
 Name = tyro.conf.Positional[str]
@@ -17,13 +21,13 @@ Name = tyro.conf.Positional[str]
 
 def list_() -> None:
     """List the named runs, what each is, and which ship with weights."""
-    for name, e in runs.EXPERIMENTS.items():
-        shipped = (storage.PRETRAINED / f"{name}.safetensors").exists()
-        steps = (
-            storage.load_pretrained(name).experiment.training.steps if shipped else 0
-        )  # the study's runs are shorter than the named ones
-        shipped = f"weights shipped, of {steps} steps" if shipped else ""
-        print(f"{name:42} {e.training.steps:6d} steps   {shipped}".rstrip())
+    shipped = storage.shipped()
+    for name, run in runs.named_runs().items():
+        line = f"{name:42} {run.training.steps:6d} steps"
+        if name in shipped:  # the study's runs are shorter than the named ones
+            steps = storage.load_pretrained(name).experiment.training.steps
+            line += f"   weights shipped, of {steps} steps"
+        print(line)
 
 
 def train(
@@ -32,7 +36,7 @@ def train(
     steps: int | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     out: Path | None = None,
-    data: Literal["pendulum", "gymnasium"] = "pendulum",
+    data: str = "pendulum",
     threads: int | None = None,
     compile: bool = False,
     preset: Literal["small", "full"] = "small",
@@ -46,7 +50,8 @@ def train(
         device: auto takes a GPU where there is one.
         out: folder of the run; runs/NAME-seedN if not given (runs/NAME-full-seedN in the full
             preset).
-        data: own simulator, or frames of Gymnasium's Pendulum-v1 (needs the extra [gym]).
+        data: a registered data set: pendulum (the book's simulator), gymnasium (frames of
+            Pendulum-v1; needs gymnasium and pygame), or one of a module named by --use.
         threads: CPU threads (PyTorch's choice if not given).
         compile: compile the filter step of an EKVAE (20 s at the start, then faster; equal up to
             rounding).
@@ -58,9 +63,8 @@ def train(
             raise ValueError(f"threads must be at least 1, got {threads}")
         torch.set_num_threads(threads)
     experiment = runs.get(name, seed, steps, data, preset)
-    folder = out or Path("runs") / (
-        f"{name}-full-seed{seed}" if preset == "full" else f"{name}-seed{seed}"
-    )
+    full = "-full" if preset == "full" else ""
+    folder = out or Path("runs") / f"{name}{full}-seed{seed}"
     if (folder / training.MODEL).exists() and storage.load_run(folder).experiment == experiment:
         print(f"{folder} holds this run, finished.")
         return
@@ -95,9 +99,9 @@ def figures(run: Name, out: Path) -> None:
         run: a folder of `train`, or the name of shipped weights.
         out: folder for the images.
     """
-    from . import run_figures
+    from .figures.runs import save_all  # matplotlib takes a second to load
 
-    for path in run_figures.save_all(run, out):
+    for path in save_all(run, out):
         print(path)
 
 
@@ -111,8 +115,9 @@ def study_(
     backend: Literal["loky", "dask", "ray"] = "loky",
     scheduler: str | None = None,
 ) -> None:
-    """Train and evaluate models x objectives x seeds on all cores or a cluster; what is finished is
-    not done again.
+    """Train and evaluate models x objectives x seeds on all cores or a cluster.
+
+    What is finished is not done again.
 
     Args:
         out: folder of the study: a folder a run, and the table as study.csv and study.json. On a
@@ -129,7 +134,7 @@ def study_(
     done = study.run(
         out, models, objectives, study.parse_seeds(seeds), steps, jobs, backend, scheduler
     )
-    print(comparisons.study_table(done.rows))
+    print(tables.study_table(done.rows))
     print(f"\n{len(done.rows)} runs in {out / study.TABLE}.csv and .json")
     if done.failures:
         raise ValueError(f"{len(done.failures)} failed: {'; '.join(map(str, done.failures))}")
@@ -149,13 +154,19 @@ def main(arguments: list[str] | None = None) -> int:
 
     Expected mistakes give one line and code 1, malformed options tyro's box and code 2.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        while arguments[:1] == ["--use"]:
+            names.use(arguments[1] if len(arguments) > 1 else "")
+            arguments = arguments[2:]
         if arguments and not arguments[0].startswith("-"):
             names.check("command", arguments[0], COMMANDS)
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS, prog="python -m tutorial_dssm", args=arguments, description=__doc__
         )
+    except BrokenPipeError:  # the reader of our output has seen enough, as `list | head` does
+        sys.stdout = None
+        return 0
     except (ValueError, ImportError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

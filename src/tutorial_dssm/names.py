@@ -1,10 +1,13 @@
 """The only door to names: registries, and what an unknown name is answered with."""
 
 import difflib
+import importlib
+import os
 from collections.abc import Iterable
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
+USE = "TUTORIAL_DSSM_USE"  # names of modules that register more, separated by commas
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> NoReturn:
@@ -37,3 +40,24 @@ class Registry(dict[str, T]):
 
     def __missing__(self, name: str) -> NoReturn:
         unknown(self.what, name, self)
+
+
+def use(module: str) -> None:
+    """Import a module that registers models, objectives or data sets, here and in all workers.
+
+    Workers are processes of their own that inherit the environment, so the name goes there.
+
+    ValueError when there is no such module.
+    """
+    try:
+        importlib.import_module(module)
+    except (ModuleNotFoundError, ValueError) as error:
+        raise ValueError(f"cannot use the module {module!r} ({error})") from error
+    known = os.environ.get(USE, "").split(",")
+    os.environ[USE] = ",".join(dict.fromkeys([*filter(None, known), module]))
+
+
+def use_all() -> None:
+    """Import every module that the environment names, as a worker does."""
+    for module in filter(None, os.environ.get(USE, "").split(",")):
+        importlib.import_module(module)

@@ -1,15 +1,17 @@
-"""pendulum_gym.py against Gymnasium itself (a few hundred frames at most)."""
+"""The data of Gymnasium's Pendulum-v1 against Gymnasium itself (a few hundred frames at most)."""
 
 import math
 import os
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from tutorial_dssm.data import gymnasium, pendulum, sequences
-from tutorial_dssm.data.gymnasium import default_cache_dir, make_gym_sequences, make_gym_splits
+from tutorial_dssm.data import SequenceData, make_splits, pendulum
+from tutorial_dssm.data import gymnasium as ours
+from tutorial_dssm.data.gymnasium import default_cache_dir, make_gym_sequences
 
 gymnasium = pytest.importorskip("gymnasium", reason="needs the extra [gym]")
 pytest.importorskip("pygame", reason="needs the extra [gym]")
@@ -49,19 +51,19 @@ def no_rendering(monkeypatch):
     def fail(*_):
         raise AssertionError("rendered although the frames are in the cache")
 
-    monkeypatch.setattr(gymnasium, "_frame", fail)
+    monkeypatch.setattr(ours, "_frame", fail)
 
 
 def test_shapes_ranges_and_types(data):
     assert (
         data.x.shape == (N, T, 256) and data.u.shape == (N, T, 1) and data.state.shape == (N, T, 2)
     )
-    assert {v.dtype for v in data} == {torch.float64}
+    assert {v.dtype for v in (data.x, data.u, data.state)} == {torch.float64}
     assert data.x.min() == 0 and 0.9 < data.x.max() <= 1  # bright rod on dark
     assert (data.x == 0).double().mean() > 0.5
     assert data.u.abs().max() <= 2 and data.u.abs().max() > 1.5
     assert data.state[:, 0, 0].abs().max() <= math.pi and data.state[:, 0, 1].abs().max() <= 4
-    assert isinstance(data, sequences.SequenceData)
+    assert isinstance(data, SequenceData) and data.dt == 0.05
 
 
 def test_stepping_the_environment_reproduces_every_next_state(data, env):
@@ -95,7 +97,7 @@ def test_trap_one_the_torque_leaves_no_trace(env):
     frames = []
     for torque in (-2.0, 0.5, 2.0):
         bare.last_u = torque
-        frames.append(gymnasium._frame(bare, 0.3))
+        frames.append(ours._frame(bare, 0.3))
     assert np.array_equal(frames[0], frames[1]) and np.array_equal(frames[0], frames[2])
 
 
@@ -137,12 +139,11 @@ def test_the_environment_variables_are_put_back(folder, monkeypatch):
 
 
 def test_splits_are_set_by_their_seed_and_disjoint(folder):
-    first, again, other = (
-        make_gym_splits(s, n=4, length=2, n_test=3, cache_dir=folder, progress=False)
-        for s in (1, 1, 2)
-    )
+    make = partial(make_gym_sequences, cache_dir=folder, progress=False)
+    first, again, other = (make_splits(make, s, n=4, length=2, n_test=3) for s in (1, 1, 2))
     for a, b, c in zip(first, again, other, strict=True):
-        for v, w, o in zip(a, b, c, strict=True):
+        for name in ("x", "u", "state"):
+            v, w, o = (getattr(part, name) for part in (a, b, c))
             assert v.dtype == torch.float32 and torch.equal(v, w) and not torch.equal(v, o)
     assert [len(part.x) for part in first] == [4, 3, 3]
     starts = torch.cat([part.state[:, 0] for part in (*first, *other)])
@@ -153,8 +154,8 @@ def test_splits_are_set_by_their_seed_and_disjoint(folder):
 
 
 def test_second_call_reads_the_cache(data, folder, no_rendering):
-    for a, b in zip(data, sequences(folder), strict=True):
-        assert torch.equal(a, b)
+    again = sequences(folder)
+    assert torch.equal(data.x, again.x) and torch.equal(data.state, again.state)
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"n": 3}, {"length": 2}, {"max_velocity": 1.0}])
@@ -192,7 +193,7 @@ def test_a_damaged_file_is_rendered_again(tmp_path, damage):
     assert [p.name for p in tmp_path.iterdir()] == [
         path.name
     ]  # repaired, and no temporary file is left
-    assert gymnasium._load(path, (2, 2, 256)) is not None
+    assert ours._load(path, (2, 2, 256)) is not None
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_warning(tmp_path):

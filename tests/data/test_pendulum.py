@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
+from tutorial_dssm.data import DATA, make_splits
 from tutorial_dssm.data.pendulum import (
     PendulumConfig,
     acceleration,
     energy,
     make_sequences,
-    make_splits,
     render,
     simulate,
     step,
@@ -241,7 +241,7 @@ def test_sequences_have_the_promised_shapes_ranges_and_types(dtype):
         and data.u.shape == (40, 7, 1)
         and data.state.shape == (40, 7, 2)
     )
-    assert {v.dtype for v in data} == {dtype}
+    assert {v.dtype for v in (data.x, data.u, data.state)} == {dtype}
     assert data.x.min() >= 0 and data.x.max() <= 1
     assert data.u.abs().max() <= 2 and data.u.min() < -1.5 and data.u.max() > 1.5
     phi1, velocity1 = data.state[:, 0].T
@@ -259,30 +259,51 @@ def test_sequences_follow_their_config():
 
 
 def test_splits_are_set_by_their_seed_and_disjoint():
-    first, again, other = (make_splits(seed, n=6, length=3, n_test=5) for seed in (1, 1, 2))
+    first, again, other = (
+        make_splits(make_sequences, seed, n=6, length=3, n_test=5) for seed in (1, 1, 2)
+    )
     for a, b, c in zip(first, again, other, strict=True):
-        for v, w, o in zip(a, b, c, strict=True):
-            assert torch.equal(v, w) and not torch.equal(v, o)
+        for field in ("x", "u", "state"):
+            assert torch.equal(getattr(a, field), getattr(b, field))
+            assert not torch.equal(getattr(a, field), getattr(c, field))
     assert [len(part.x) for part in first] == [6, 5, 5]
     starts = torch.cat([part.state[:, 0] for part in (*first, *other)])
     assert len(starts.unique(dim=0)) == 2 * (6 + 5 + 5)
 
 
 def test_default_splits_are_the_published_ones_in_size():
-    splits = make_splits()
+    splits = DATA["pendulum"].splits()
     assert [tuple(part.x.shape) for part in splits] == [(500, 15, 256)] * 3
-    assert {v.dtype for part in splits for v in part} == {torch.float32}
+    assert {v.dtype for part in splits for v in (part.x, part.u, part.state)} == {torch.float32}
+    assert {part.dt for part in splits} == {0.1} == {PendulumConfig().dt}
 
 
 def test_data_do_not_touch_the_global_random_state():
     before = torch.random.get_rng_state()
-    make_splits(0, n=2, length=2, n_test=2)
+    make_splits(make_sequences, 0, n=2, length=2, n_test=2)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_data_move_to_a_device():
     data = make_sequences(2, 3, torch.Generator().manual_seed(0))
-    assert all(v.is_meta for v in data.to("meta"))
+    moved = replace(data, mask=torch.ones(2, 3, dtype=torch.bool)).to("meta")
+    assert all(v.is_meta for v in (moved.x, moved.u, moved.state, moved.mask))
+    assert all(v.is_meta for v in moved.targets.values()) and moved.dt == data.dt
+
+
+def test_a_part_of_the_data_is_a_part_of_all_of_it():
+    data = make_sequences(5, 4, torch.Generator().manual_seed(0))
+    data = replace(data, mask=torch.rand(5, 4) > 0.5)
+    rows, steps = data.rows(torch.tensor([4, 0])), data.steps(1, 3)
+    assert len(data) == 5 and len(rows) == 2
+    for name in ("x", "u", "state", "mask"):
+        whole = getattr(data, name)
+        assert torch.equal(getattr(rows, name), whole[[4, 0]])
+        assert torch.equal(getattr(steps, name), whole[:, 1:3])
+    for name, whole in data.targets.items():
+        assert torch.equal(rows.targets[name], whole[[4, 0]])
+        assert torch.equal(steps.targets[name], whole[:, 1:3])
+    assert torch.equal(data.targets["sin"], data.state[..., 0].double().sin())
 
 
 # --- bad input ------------------------------------------------------------------------------------
@@ -301,8 +322,8 @@ bad_calls = {
     "infinite torque": (lambda: simulate(zeros(2, 2), zeros(2, 3, 1) + math.inf), "finite"),
     "no sequence": (lambda: make_sequences(0, 3, torch.Generator()), "at least one"),
     "length 0": (lambda: make_sequences(3, 0, torch.Generator()), "at least one"),
-    "negative n": (lambda: make_splits(n=-1), "at least one"),
-    "negative length": (lambda: make_splits(n=2, length=-3), "at least one"),
+    "negative n": (lambda: make_splits(make_sequences, n=-1), "at least one"),
+    "negative length": (lambda: make_splits(make_sequences, n=2, length=-3), "at least one"),
 }
 
 

@@ -2,37 +2,32 @@
 on linear-Gaussian models.
 """
 
-import inspect
 import math
 
 import pytest
 import torch
-from test_models import (
+
+from instances import (
+    SIGMA,
     dense,
     elbo,
     generator,
     linear_dks,
     linear_ekvae,
     log_evidence,
+    make,
     normal,
     within,
 )
-
-import tiny
-from tutorial_dssm import experiments
 from tutorial_dssm.evaluation import bounds
-from tutorial_dssm.models import dks
-from tutorial_dssm.models.dks import DKS
-from tutorial_dssm.models.e2c import E2C, E2CConfig
-
-SIGMA = 0.7
+from tutorial_dssm.models import MODELS
 
 
 def instance(T=4, scale=1.0):
     """A linear DKS whose conditionals are exact but for variances times `scale`, one sequence, and
     its exact log-likelihood.
     """
-    model, D, d = linear_dks(SIGMA, scale)
+    model, D, d = linear_dks(scale)
     x, u = normal(1, T, 4, seed=11), normal(1, T, 1, seed=12)
     return (
         model,
@@ -47,32 +42,39 @@ def many(v, n):
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [k for k in experiments.MODELS if experiments.MODELS[k] is not E2C],
-    ids=lambda k: k.__name__,
+    "kind", [k for k, r in MODELS.items() if "log_weights" not in r.model.cannot]
 )
 def test_the_log_ratio_of_a_draw_has_the_mean_of_the_rate(kind):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        sizes = {
-            k: v for k, v in (tiny.SIZES | {"x_dim": 5}).items() if k in kind.__dataclass_fields__
-        }
-        model = experiments.MODELS[kind](kind(**sizes)).double()
+    model = make(kind)
     x, u = normal(1, 3, 5, seed=1).expand(20000, 3, 5), normal(1, 3, 1, seed=2).expand(20000, 3, 1)
     with torch.no_grad():
-        drawn, closed = (model.terms(x, u, generator(3), analytic=flag) for flag in (False, True))
+        drawn = model.terms(x, u, generator(3), analytic=False)
+        closed = model.terms(x, u, generator(3))
     assert torch.equal(drawn.squared_error, closed.squared_error), "the same draw"
-    within(drawn.rate - closed.rate, 0.0) if not torch.equal(drawn.rate, closed.rate) else None
-    assert inspect.signature(model.terms).parameters["analytic"].default is True, (
-        "objectives see the closed form"
-    )
+    if not torch.equal(drawn.rate, closed.rate):
+        within(drawn.rate - closed.rate, 0.0)
 
 
 def test_a_model_without_a_bound_is_refused():
-    with pytest.raises(ValueError, match="E2C.terms has no keyword `analytic`"):
-        bounds.iwae(
-            E2C(E2CConfig(x_dim=5, hidden=8)).double(), normal(1, 3, 5), normal(1, 3, 1), SIGMA
-        )
+    with pytest.raises(ValueError, match="E2C has no answer here: its loss is one of pairs"):
+        bounds.iwae(make("e2c"), normal(1, 3, 5), normal(1, 3, 1), SIGMA)
+
+
+@pytest.mark.parametrize("K, chunk", [(7, 3), (6, 10)])
+def test_weights_of_the_observed_frames(K, chunk):
+    """Two sequences that miss different frames, a linear-Gaussian model and its exact posterior:
+    every draw has the likelihood of what is observed, of each sequence its own.
+    """
+    model = make("lgssm", x_dim=4, z_dim=2)
+    with torch.no_grad():
+        model.log_r.fill_(2 * math.log(SIGMA))
+    x, u = normal(2, 5, 4, seed=11), normal(2, 5, 1, seed=12)
+    mask = torch.tensor([[1, 0, 1, 1, 0], [0, 1, 1, 1, 1]], dtype=torch.bool)
+    hidden = x.masked_fill(~mask[..., None], math.nan)
+    log_w = bounds.log_weights(model, hidden, u, SIGMA, K, generator(), chunk, mask)
+    exact = model.log_likelihood(hidden, u, mask)
+    assert torch.allclose(log_w, exact.expand(K, 2), rtol=0, atol=1e-9)
+    assert torch.allclose(bounds.iwae(model, hidden, u, SIGMA, K, generator(), chunk, mask), exact)
 
 
 @pytest.mark.parametrize("T", [1, 5])
@@ -82,7 +84,7 @@ def test_the_exact_posterior_gives_the_likelihood_with_every_draw(T, K, chunk):
 
     Equations: vae-iwae
     """
-    model, D, d = linear_dks(SIGMA)
+    model, D, d = linear_dks()
     x, u = normal(3, T, 4, seed=11), normal(3, T, 1, seed=12)
     exact = torch.tensor(
         [
@@ -197,7 +199,7 @@ def test_ekvae_weights_are_unbiased_and_its_bound_tightens():
 
 
 def test_weights_are_float64_and_carry_no_gradient():
-    model = DKS(dks.DKSConfig(x_dim=5, hidden=8, bases=2, mix_hidden=4))
+    model = make("dks").float()
     log_w = bounds.log_weights(model, torch.rand(2, 3, 5), torch.rand(2, 3, 1), 0.1, 4)
     assert log_w.dtype == torch.float64 and not log_w.requires_grad
 
@@ -219,10 +221,3 @@ def test_the_door(what, message):
         bounds.iwae(
             **{"model": model, "x": x, "u": u, "sigma": SIGMA, "generator": generator(), **what}
         )
-
-
-def test_a_model_without_the_log_ratio_is_refused(monkeypatch):
-    model, x, u, _ = instance()
-    monkeypatch.setattr(DKS, "terms", lambda self, x, u, generator=None: None)
-    with pytest.raises(ValueError, match="DKS.terms has no keyword `analytic`"):
-        bounds.iwae(model, x, u, SIGMA)

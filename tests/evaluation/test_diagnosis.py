@@ -5,10 +5,9 @@ forms.
 import pytest
 import torch
 
-from tutorial_dssm.evaluation.ancestral import ancestral_pass
+from instances import make
 from tutorial_dssm.evaluation.diagnosis import best_start, forecasts_from_every_step
 from tutorial_dssm.models.dks import DKS, DKSConfig
-from tutorial_dssm.models.ekvae import EKVAE, EKVAEConfig
 from tutorial_dssm.probability import gaussian
 
 
@@ -46,7 +45,7 @@ def test_rollouts_refuse_paths_that_do_not_fit(model, data):
 
 
 def test_step_rates_sum_to_the_rate_and_are_gaussian_divergences(model, data):
-    rates = ancestral_pass(model, *data, torch.Generator().manual_seed(3)).kl()
+    rates = model.ancestral_pass(*data, torch.Generator().manual_seed(3)).kl().detach()
     assert rates.shape == (4, 6) and bool((rates >= 0).all())
     with torch.no_grad():
         torch.testing.assert_close(
@@ -63,9 +62,13 @@ def test_step_rates_sum_to_the_rate_and_are_gaussian_divergences(model, data):
     )
 
 
-def test_steps_of_a_kalman_posterior_have_no_such_divergences(data):
-    with pytest.raises(ValueError, match="EKVAE"):
-        ancestral_pass(EKVAE(EKVAEConfig(x_dim=9)), *data)
+@pytest.mark.parametrize(
+    "kind, why", [("kvae", "z alone is no state"), ("vae", "a model of single frames")]
+)
+def test_rollouts_need_a_transition(kind, why):
+    model = make(kind)
+    with pytest.raises(ValueError, match=why):
+        forecasts_from_every_step(model, torch.zeros(2, 3, model.z_dim), torch.zeros(2, 3, 1))
 
 
 def test_best_start_finds_the_state_a_film_began_with(model, data):

@@ -11,17 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from tutorial_dssm import evaluation, experiments, files, networks
+from tutorial_dssm import experiments, files
 from tutorial_dssm.__main__ import main
-from tutorial_dssm.data import gymnasium, pendulum
-from tutorial_dssm.experiments.memory import _Peak, training_memory
-from tutorial_dssm.experiments.runs import FULL, FULL_IMAGE, FULL_MODELS, build, from_dict, get
+from tutorial_dssm.data import DATA, gymnasium, pendulum
+from tutorial_dssm.data.pendulum import FULL_IMAGE
+from tutorial_dssm.experiments import FULL_MODELS, build, from_dict, get, named_runs, runs
+from tutorial_dssm.experiments.memory import PeakBytes, training_memory
 from tutorial_dssm.learning.training import CHECKPOINT, MODEL, Run
-from tutorial_dssm.models import dks, ekvae, kvae, rssm
-from tutorial_dssm.models.dks import DKS, DKSConfig
-from tutorial_dssm.networks.convolutions import CHANNELS, Convolutions, TransposedConvolutions
-from tutorial_dssm.networks.frames import frame_decoder, frame_encoder, principal_components
-from tutorial_dssm.networks.layers import mlp
+from tutorial_dssm.models import MODELS
 
 EACH = pytest.mark.parametrize("name", [f"{m}-constrained" for m in FULL_MODELS])
 FEW = {
@@ -31,7 +28,9 @@ FEW = {
     "snapshot_sequences": 2,
     "checkpoint_every": 1,
 }
-SPLITS = pendulum.make_splits(n=4, length=5, n_test=5, config=FULL_IMAGE)
+FULL = [name for name, e in named_runs().items() if e.model_name in FULL_MODELS]
+FEW_DATA = replace(DATA["pendulum-full"], n=4, length=5, n_test=5, n_long=2)
+SPLITS = FEW_DATA.splits()
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -40,84 +39,6 @@ def normal(*shape, seed=0, dtype=torch.float64):
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-# --- convolutions ---------------------------------------------------------------------------------
-
-
-def test_a_convolution_looks_at_rows_and_columns_of_the_frame():
-    """First and last layer, pixel by pixel, from the definition; and the layers in between are as
-    many as they should be.
-    """
-    x, encoder, decoder = (
-        normal(3, 2, 32 * 32),
-        Convolutions(32 * 32, nn.SiLU).double(),
-        TransposedConvolutions(32 * 32).double(),
-    )
-    first = encoder.layers[0](x.reshape(-1, 1, 32, 32))
-    image = nn.functional.pad(x[1, 1].reshape(32, 32), (1, 1, 1, 1))
-    for c, i, j in ((0, 0, 0), (7, 3, 12), (31, 15, 15)):
-        expected = (
-            encoder.layers[0].weight[c, 0] * image[2 * i : 2 * i + 4, 2 * j : 2 * j + 4]
-        ).sum() + encoder.layers[0].bias[c]
-        assert torch.isclose(first[3, c, i, j], expected)
-    assert torch.equal(encoder(x)[1, 1], encoder.layers(x[1, 1].reshape(1, 1, 32, 32)).flatten())
-    features = normal(3, 2, 1024)
-    frame = decoder(features)[2, 0].reshape(32, 32)
-    inner = decoder.layers[:-1](features[2, 0].reshape(1, 256, 2, 2))[0]
-    last, spread = decoder.layers[-1], torch.zeros(34, 34, dtype=torch.float64)
-    for i in range(16):
-        for j in range(16):  # every value of the layer before lays its kernel down
-            spread[2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += (
-                (inner[:, i, j, None, None] * last.weight[:, 0]).sum(0).detach()
-            )
-    assert torch.allclose(frame, spread[1:-1, 1:-1] + last.bias, atol=1e-12)
-    assert (
-        [m.out_channels for m in encoder.layers if isinstance(m, nn.Conv2d)]
-        == list(CHANNELS)
-        == [32, 64, 128, 256]
-    )
-    assert [m.in_channels for m in decoder.layers if isinstance(m, nn.ConvTranspose2d)] == [
-        256,
-        128,
-        64,
-        32,
-    ]
-
-
-@pytest.mark.parametrize("axes", [(), (3,), (3, 2), (2, 1, 3)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("x_dim", [16 * 16, 64 * 64])
-def test_encoder_and_decoder_take_any_leading_axes(axes, dtype, x_dim):
-    encoder, decoder = (
-        frame_encoder("conv", x_dim, 8, "silu").to(dtype),
-        frame_decoder("conv", 3, 8, x_dim).to(dtype),
-    )
-    x, z = normal(*axes, x_dim, dtype=dtype), normal(*axes, 3, dtype=dtype)
-    features, frames = encoder(x), decoder(z)
-    assert (
-        features.shape == (*axes, 8)
-        and frames.shape == (*axes, x_dim)
-        and features.dtype == frames.dtype == dtype
-    )
-    flat = encoder(x.reshape(-1, x_dim)), decoder(z.reshape(-1, 3))
-    assert torch.equal(features, flat[0].reshape(features.shape)) and torch.equal(
-        frames, flat[1].reshape(frames.shape)
-    )
-    *body, last = encoder
-    assert isinstance(last, nn.Linear) and torch.equal(last(nn.Sequential(*body)(x)), features), (
-        "as the perceptron: DKS fuses the last layer"
-    )
-
-
-def test_the_smoother_reads_convolutions_as_it_says():
-    """The summary, whose input layer is fused with the encoder's last one, is the GRU run backwards
-    over the encoded frames.
-    """
-    model = DKS(DKSConfig(x_dim=256, hidden=8, network="conv")).double()
-    x, u = normal(3, 4, 256), normal(3, 4, 1, seed=1)
-    expected = model.gru(torch.cat([model.encoder(x), u], -1).flip(1))[0].flip(1).transpose(0, 1)
-    assert torch.allclose(model._summary(x, u), expected, atol=1e-12)
 
 
 @EACH
@@ -142,125 +63,20 @@ def test_models_with_convolutions_keep_the_interface(name, T):
     )
 
 
-def test_the_perceptrons_are_what_they_were(monkeypatch):
-    """Names, initial weights and outputs of the small runs, bit for bit, beside the two lines that
-    the models had before.
-    """
-    old_encoder, old_decoder = (
-        (lambda _, x, h, activation: mlp([x, h, h], activation)),
-        (lambda _, n, h, x: mlp([n, h, h, x])),
-    )
-    x, u = SPLITS.train.x[..., :256], SPLITS.train.u
-    for name in ("dkf-elbo", *(f"{m}-elbo" for m in FULL_MODELS)):
-        new, _ = build(get(name, 3))
-        assert new.config.network == "mlp"
-        with monkeypatch.context() as patch:
-            for module in (networks, dks, rssm, kvae, ekvae):
-                patch.setattr(module, "frame_decoder", old_decoder)
-                patch.setattr(module, "frame_encoder", old_encoder, raising=False)
-            old, _ = build(get(name, 3))
-        assert list(new.state_dict()) == list(old.state_dict())
-        assert all(
-            torch.equal(v, w) for v, w in zip(new.state_dict().values(), old.state_dict().values())
-        )
-        assert all(
-            torch.equal(v, w) for v, w in zip(new.terms(x, u, seeded()), old.terms(x, u, seeded()))
-        )
-        assert not any(isinstance(m, nn.Conv2d) for m in new.modules())
-
-
-@pytest.mark.parametrize("x_dim", [0, 36, 250, 257, 24 * 24, 64 * 32])
-@pytest.mark.parametrize("config", [DKSConfig, rssm.RSSMConfig, kvae.KVAEConfig, ekvae.EKVAEConfig])
-def test_frames_that_do_not_fit_the_convolutions(x_dim, config):
-    with pytest.raises(ValueError, match=f"multiple of 16 .* got x_dim = {x_dim}$"):
-        experiments.MODELS[config](config(x_dim=x_dim, network="conv"))
-
-
-def test_unknown_networks():
-    for make in (lambda: DKS(DKSConfig(network="cnn")), lambda: frame_decoder("cnn", 2, 8, 256)):
-        with pytest.raises(ValueError, match="network must be one of mlp, conv, got 'cnn'"):
-            make()
-    with pytest.raises(ValueError, match="activation must be one of"):
-        frame_encoder("conv", 256, 8, "rely")
-
-
-# --- the start from data --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_principal_components_of_large_frames_are_the_exact_ones(n, monkeypatch):
-    """Beside the eigenvectors of the whole covariance matrix; the global random state is left
-    alone.
-    """
-    x = pendulum.make_sequences(
-        60, 5, seeded(1), replace(FULL_IMAGE, image_size=33), torch.float64
-    ).x  # 1089 pixels
-    state = torch.get_rng_state()
-    W, b = principal_components(x, n)
-    assert torch.equal(state, torch.get_rng_state()) and torch.equal(
-        W, principal_components(x, n)[0]
-    )
-    monkeypatch.setattr(networks, "leading_eigenvectors", None)
-    monkeypatch.setattr(networks, "EXACT", 1089)
-    exact_W, exact_b = principal_components(x, n)
-    sign = (W * exact_W).sum(1).sign()
-    assert torch.allclose(W * sign[:, None], exact_W, atol=1e-5 * exact_W.abs().max())
-    assert torch.allclose(b * sign, exact_b, atol=1e-5)
-
-
-def test_components_of_large_frames_have_unit_variance_and_show_the_angle():
-    """In float32, at the full size and length: the first two components of the rod are a ring, if a
-    bent one.
-    """
-    data = pendulum.make_sequences(40, 50, seeded(1), FULL_IMAGE)
-    W, b = principal_components(data.x, 2)
-    a = data.x @ W.t() + b
-    assert W.dtype == torch.float32 and torch.allclose(
-        torch.cov(a.flatten(0, 1).t()), torch.eye(2), atol=1e-3
-    )
-    r2 = evaluation.knn_r2(a, data.state)
-    assert min(r2.sin, r2.cos) > 0.99 and a.norm(dim=-1).min() > 0.3
-
-
-def test_fewer_frames_than_vectors():
-    x = pendulum.make_sequences(1, 5, seeded(1), FULL_IMAGE).x
-    W, b = principal_components(x, 2)
-    assert torch.allclose(torch.cov((x[0] @ W.t() + b).t()), torch.eye(2), atol=1e-3)
-
-
 # --- data -----------------------------------------------------------------------------------------
 
 
-def test_the_full_data_are_asked_for(monkeypatch):
-    """Sizes of `make_splits`, without rendering 120 000 frames."""
-    asked = []
-    for module, names in (
-        (pendulum, ("make_splits", "make_sequences")),
-        (gymnasium, ("make_gym_splits", "make_gym_sequences")),
-    ):
-        for name in names:
-            monkeypatch.setattr(
-                module, name, lambda *args, name=name, **kwargs: asked.append((name, args, kwargs))
-            )
-    for source in experiments.DATA:
-        experiments.make_data(f"{source}-full"), experiments.make_long_data(f"{source}-full")
-    sizes, gym, own = (
-        {"n": 2000, "length": 50, "n_test": 200},
-        {"image_size": 64},
-        {"config": FULL_IMAGE},
-    )
-    assert [(name, kwargs) for name, _, kwargs in asked] == [
-        ("make_splits", sizes | own),
-        ("make_sequences", own),
-        ("make_gym_splits", sizes | gym),
-        ("make_gym_sequences", gym),
-    ]
-    assert [args[:2] for name, args, _ in asked if name.endswith("sequences")] == [
-        (50, 110),
-        (50, 110),
-    ]
+@pytest.mark.parametrize("source", ["pendulum", "gymnasium"])
+def test_the_full_data_are_asked_for(source):
+    """Sizes of what is made, without rendering 120 000 frames."""
+    full, asked = DATA[f"{source}-full"], []
+    counted = replace(full, make=lambda n, length, generator: asked.append((n, length)))
+    counted.splits()
+    counted.long(110)
+    assert asked == [(2000, 50), (200, 50), (200, 50), (50, 110)] and full.x_dim == 64**2
+    assert full.make.keywords in ({"image_size": 64}, {"config": FULL_IMAGE})
     for wrong in ("pendulum-fll", "pendulum-", "pendulums", "-full"):
-        with pytest.raises(ValueError, match="unknown name .* did you mean"):
+        with pytest.raises(ValueError, match="unknown data set .* did you mean"):
             experiments.make_data(wrong)
 
 
@@ -273,8 +89,10 @@ def test_frames_are_rendered_in_parts(monkeypatch):
     )
     monkeypatch.setattr(pendulum, "RENDERED_AT_ONCE", 2 * 3 * 4096)
     parts = pendulum.make_sequences(7, 3, seeded(1), FULL_IMAGE)
-    assert sizes == [2, 2, 2, 1] and all(
-        torch.allclose(v, w, atol=1e-7) for v, w in zip(whole, parts)
+    assert sizes == [2, 2, 2, 1]
+    assert all(
+        torch.allclose(getattr(whole, name), getattr(parts, name), atol=1e-7)
+        for name in ("x", "u", "state")
     )
     monkeypatch.setattr(pendulum, "RENDERED_AT_ONCE", 1)
     assert pendulum.make_sequences(2, 3, seeded(1), FULL_IMAGE).x.shape == (2, 3, 4096)
@@ -285,7 +103,8 @@ def test_large_frames_of_gymnasium(tmp_path):
     """A slow reference from the raw frame; nothing of the rod is cut off; small and large frames
     have different files.
     """
-    pytest.importorskip("gymnasium"), pytest.importorskip("pygame")
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("pygame")
     large, small = (
         gymnasium.make_gym_sequences(
             12, 2, seeded(1), cache_dir=tmp_path, progress=False, image_size=s
@@ -326,18 +145,10 @@ def test_the_named_runs_of_the_preset():
     """The same names; the model differs in frames and network, the rest as the comment says, and
     the small runs in nothing.
     """
-    assert {name.split("-")[0] for name in FULL} == set(
-        FULL_MODELS
-    ) and FULL.keys() < experiments.EXPERIMENTS.keys()
     assert len(FULL) == 21  # five objectives each, and one more for the RSSM
-    for name, full in FULL.items():
-        small = get(name)
-        assert (
-            full.name == name
-            and full == get(name, preset="full")
-            and full.data == "pendulum-full"
-            and small.data == "pendulum"
-        )
+    for name in FULL:
+        full, small = get(name, preset="full"), get(name)
+        assert full.name == name and full.data == "pendulum-full" and small.data == "pendulum"
         assert replace(full.model, x_dim=256, network="mlp") == small.model and (
             full.model.x_dim,
             full.model.network,
@@ -379,7 +190,7 @@ def test_the_constraint_is_the_same_share_of_the_frames():
         assert get(f"{m}-rewo", preset="full").objective.lambda0 == 1
 
 
-@pytest.mark.parametrize("data", experiments.DATA)
+@pytest.mark.parametrize("data", ["pendulum", "gymnasium"])
 def test_a_config_comes_back_from_json(data):
     for name in FULL:
         e = get(name, seed=5, steps=7, data=data, preset="full")
@@ -393,7 +204,7 @@ def test_a_config_comes_back_from_json(data):
         {"data": "pendulum-small"},
         {"data": "pendulum-fll"},
         {"data": 5},
-        {"name": "vae-elbo"},
+        {"model_name": "vae"},
         {"data": "full"},
     ],
 )
@@ -406,14 +217,11 @@ def test_a_config_that_is_not_of_this_version(change):
     "preset, hint", [("ful", "'full'"), ("smal", "'small'"), ("Full", "'full'"), ("", "")]
 )
 def test_an_unknown_preset(preset, hint):
-    with pytest.raises(ValueError, match=f"unknown name {preset!r}; did you mean {hint}"):
+    with pytest.raises(ValueError, match=f"unknown preset {preset!r}; did you mean {hint}"):
         get("dks-elbo", preset=preset)
 
 
-OTHERS = sorted(
-    {name.removesuffix("-elbo") for name in experiments.EXPERIMENTS if name.endswith("-elbo")}
-    - set(FULL_MODELS)
-)
+OTHERS = sorted({e.model_name for e in named_runs().values()} - set(FULL_MODELS))
 
 
 @pytest.mark.parametrize("model", OTHERS)
@@ -428,8 +236,8 @@ def test_a_model_without_the_preset(model, capsys, tmp_path, monkeypatch):
     assert capsys.readouterr().err == f"error: {message}\n" and list(tmp_path.iterdir()) == []
 
 
-def test_every_setting_says_what_it_is():
-    for config in (DKSConfig, rssm.RSSMConfig, kvae.KVAEConfig, ekvae.EKVAEConfig):
+def test_a_named_run_has_perceptrons_unless_asked():
+    for config in (type(MODELS[name].config) for name in FULL_MODELS):
         assert [f.default for f in fields(config) if f.name == "network"] == ["mlp"]
 
 
@@ -460,7 +268,9 @@ def test_a_step_at_full_size_without_values(name, monkeypatch):
     monkeypatch.setattr(
         Run,
         "train_step",
-        lambda run, x, u, generator: reports.append((x.shape, step(run, x, u, generator))),
+        lambda run, x, u, generator, mask=None: reports.append(
+            (x.shape, step(run, x, u, generator))
+        ),
     )
     memory = training_memory(e)
     assert [shape for shape, _ in reports] == [(50, 50, 4096)] * 2
@@ -487,7 +297,7 @@ def test_the_peak_is_counted():
     count twice.
     """
     known = torch.empty(1000, device="meta")
-    with _Peak([known]) as used:
+    with PeakBytes([known]) as used:
         a = known * 2  # 4000
         b = a * 2  # 8000
         del a  # 4000
@@ -509,12 +319,7 @@ def few(experiment, steps=2):
 
 @pytest.fixture
 def few_frames(monkeypatch):
-    monkeypatch.setattr(experiments, "make_data", lambda data: {"pendulum-full": SPLITS}[data])
-    monkeypatch.setattr(
-        experiments,
-        "make_long_data",
-        lambda data: pendulum.make_sequences(2, 110, seeded(1), FULL_IMAGE),
-    )
+    monkeypatch.setitem(DATA, "pendulum-full", FEW_DATA)
 
 
 @EACH
@@ -565,7 +370,8 @@ def test_a_step_lowers_the_loss():
 
 def test_the_command_line(few_frames, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(experiments.FULL, "ekvae-constrained", few(FULL["ekvae-constrained"]))
+    full = runs._full
+    monkeypatch.setattr(runs, "_full", lambda run: few(full(run)))
     words = ["train", "ekvae-constrained", "--preset", "full", "--steps", "1", "--device", "cpu"]
     assert main(words) == 0 and "runs/ekvae-constrained-full-seed0" in capsys.readouterr().out
     assert (tmp_path / "runs" / "ekvae-constrained-full-seed0" / MODEL).exists()

@@ -16,10 +16,13 @@ import torch
 import tiny
 from tutorial_dssm import evaluation, experiments, files
 from tutorial_dssm.__main__ import main
-from tutorial_dssm.data import gymnasium
+from tutorial_dssm.data import DATA, DataSet, gymnasium
+from tutorial_dssm.evaluation import scores
+from tutorial_dssm.experiments import named_runs
 from tutorial_dssm.experiments.runs import build, from_dict, get, run
 from tutorial_dssm.experiments.storage import load, load_pretrained, load_run, load_training_record
 from tutorial_dssm.learning.training import CHECKPOINT, MODEL
+from tutorial_dssm.models import MODELS
 
 MODEL_NAMES = (
     "vae",
@@ -64,6 +67,8 @@ KEYS = {
 }
 KEYS |= {
     "run",
+    "model",
+    "objective",
     "data",
     "r2_sin_knn",
     "r2_cos_knn",
@@ -84,8 +89,7 @@ SHIPPED = (
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """The named runs in miniature, in an empty working folder."""
-    for name, value in tiny.REPLACED.items():
-        monkeypatch.setattr(experiments, name, value)
+    tiny.install(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 
@@ -129,8 +133,8 @@ def refused(command, tmp_path):
 
 
 def test_the_named_runs():
-    assert list(experiments.EXPERIMENTS) == NAMES
-    for name, e in experiments.EXPERIMENTS.items():
+    assert list(named_runs()) == NAMES
+    for name, e in named_runs().items():
         assert e.name == name and e.seed == 0 and e.data == "pendulum"
         assert getattr(e.objective, "damping", None) == {"rewo": True, "constrained": False}.get(
             name.rsplit("-", 1)[1]
@@ -139,16 +143,16 @@ def test_the_named_runs():
 
 def test_every_model_has_a_named_run_of_its_own_type():
     built = {type(build(e)[0]) for e in tiny.EXPERIMENTS.values()}
-    assert built == set(experiments.MODELS.values())
+    assert built == {recipe.model for recipe in MODELS.values()}
     assert all(type(build(e)[0].config) is type(e.model) for e in tiny.EXPERIMENTS.values())
 
 
 def test_get():
     e = get("dks-rewo", seed=3, steps=70, data="gymnasium")
     assert (e.name, e.seed, e.training.steps, e.data) == ("dks-rewo", 3, 70, "gymnasium")
-    assert replace(
-        e, seed=0, data="pendulum", training=experiments.EXPERIMENTS["dks-rewo"].training
-    ) == get("dks-rewo")
+    assert replace(e, seed=0, data="pendulum", training=named_runs()["dks-rewo"].training) == get(
+        "dks-rewo"
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ def test_get():
     [
         (
             ("ekvae-constraint",),
-            "unknown name 'ekvae-constraint'; did you mean 'ekvae-constrained'?",
+            "unknown run 'ekvae-constraint'; did you mean 'ekvae-constrained'?",
         ),
         (("EKVAE",), "did you mean"),
         (("dks-elbo", 0, None, "pendulums"), "did you mean 'pendulum'"),
@@ -194,9 +198,10 @@ def changed(path, value):
 @pytest.mark.parametrize(
     "path, value, message",
     [
-        ("name", "ekvae-lagrangian", "did you mean"),
-        ("name", None, "'name'"),
-        ("name", 5, "another version"),
+        ("model_name", "ekvea", "did you mean 'ekvae'"),
+        ("objective_name", "lagrangian", "did you mean"),
+        ("model_name", None, "'model_name'"),
+        ("objective_name", 5, "another version"),
         ("model", None, "'model'"),
         # this version has a setting that the other had not
         ("model.z_dim", None, "model.z_dim is None there"),
@@ -346,7 +351,8 @@ def test_train_and_evaluate(small, command, tmp_path):
         "pendulum",
     )
     assert numbers["elbo"] == -(numbers["distortion"] + numbers["rate"])
-    assert all(isinstance(numbers[k], float) for k in KEYS - {"run", "seed", "steps", "data"})
+    words = {"run", "model", "objective", "seed", "steps", "data"}
+    assert all(isinstance(numbers[k], float) for k in KEYS - words)
     assert numbers == experiments.evaluate(load_run(folder))
 
     code, out, err = command("evaluate", folder)
@@ -359,29 +365,19 @@ def test_evaluation_is_on_the_held_out_sequences(small, tmp_path, monkeypatch):
     """Of the test split, not of training or validation, and of the run's own data set."""
     run(get("dks-elbo", data="gymnasium"), tmp_path, progress=False)
     seen = []
+    zeros = evaluation.Evaluation({}, {}, *[0.0] * 10)
     monkeypatch.setattr(
-        evaluation,
-        "evaluate",
-        lambda model, sigma, data, long: seen.append(data) or evaluation.Evaluation(*[0.0] * 16),
+        scores, "evaluate", lambda model, sigma, data, long: seen.append(data) or zeros
     )
     experiments.evaluate(load_run(tmp_path))
-    assert torch.equal(seen[0].x, tiny.make_data("gymnasium").test.x)
+    assert torch.equal(seen[0].x, tiny.DATA_SETS["gymnasium"].splits().test.x)
 
 
 def test_train_on_the_frames_of_gymnasium(small, command, tmp_path, monkeypatch):
     pytest.importorskip("gymnasium")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    make = gymnasium.make_gym_splits
-    monkeypatch.setattr(
-        gymnasium,
-        "make_gym_splits",
-        lambda seed: make(seed, n=8, length=3, n_test=6, progress=False),
-    )
-    monkeypatch.setattr(experiments, "make_data", MAKE_DATA)
-    e = tiny.EXPERIMENTS["dks-elbo"]
-    monkeypatch.setattr(
-        experiments, "EXPERIMENTS", {e.name: replace(e, model=replace(e.model, x_dim=256))}
-    )
+    few = DataSet(gymnasium.make_gym_sequences, n=8, length=3, n_test=6)
+    monkeypatch.setitem(DATA, "gymnasium", few)
     code, _, err = command(
         "train", "dks-elbo", "--steps", 2, "--data", "gymnasium", "--out", tmp_path / "run"
     )
@@ -389,26 +385,29 @@ def test_train_on_the_frames_of_gymnasium(small, command, tmp_path, monkeypatch)
     assert load_run(tmp_path / "run").experiment.data == "gymnasium"
 
 
-MAKE_DATA = experiments.make_data
-
-
 def test_gymnasium_that_is_not_installed(small, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    monkeypatch.setattr(experiments, "make_data", MAKE_DATA)
-    refused('pip install "tutorial-dssm[gym]"', "train", "dks-elbo", "--data", "gymnasium")
+    monkeypatch.setitem(DATA, "gymnasium", DataSet(gymnasium.make_gym_sequences))
+    refused("pip install gymnasium pygame", "train", "dks-elbo", "--data", "gymnasium")
 
 
 @pytest.mark.parametrize(
     "message, words",
     [
-        ("unknown name 'trian'; did you mean 'train'?", ["trian", "dks-elbo"]),
-        ("unknown name 'dks-elbow'; did you mean 'dks-elbo'?", ["train", "dks-elbow"]),
-        ("unknown name 'dks-elbow'; did you mean 'dks-elbo'?", ["evaluate", "dks-elbow"]),
+        ("unknown command 'trian'; did you mean 'train'?", ["trian", "dks-elbo"]),
+        ("unknown run 'dks-elbow'; did you mean 'dks-elbo'?", ["train", "dks-elbow"]),
+        ("unknown run 'dks-elbow'; did you mean 'dks-elbo'?", ["evaluate", "dks-elbow"]),
         ("no such folder: runs/dks-elbo-seed0", ["evaluate", "runs/dks-elbo-seed0"]),
         ("ships no weights of dks-annealed", ["evaluate", "dks-annealed", "--json"]),
         ("ships no weights of dks-annealed", ["figures", "dks-annealed", "--out", "images"]),
         ("seed must be between 0 and 2**63 - 1, got -1", ["train", "dks-elbo", "--seed", "-1"]),
         ("seed must be between 0", ["train", "dks-elbo", "--seed", "9" * 30]),
+        (
+            "unknown data set 'pendulums'; did you mean",
+            ["train", "dks-elbo", "--data", "pendulums"],
+        ),
+        ("cannot use the module 'no_such_module'", ["--use", "no_such_module", "list"]),
+        ("cannot use the module ''", ["--use"]),
         ("steps must be positive, got 0", ["train", "dks-elbo", "--steps", "0"]),
         ("threads must be at least 1, got 0", ["train", "dks-elbo", "--threads", "0"]),
         (
@@ -431,7 +430,6 @@ def test_expected_mistakes_take_one_line(message, words, small, refused, tmp_pat
         ("--sed", ["train", "dks-elbo", "--sed", "1"]),
         ("abc", ["train", "dks-elbo", "--seed", "abc"]),
         ("gpu", ["train", "dks-elbo", "--device", "gpu"]),
-        ("mnist", ["train", "dks-elbo", "--data", "mnist"]),
         ("required", ["train"]),
         ("required", ["figures", "dks-elbo"]),
         ("1.5", ["train", "dks-elbo", "--steps", "1.5"]),
@@ -486,11 +484,8 @@ def test_a_full_disk(small, command, tmp_path, monkeypatch):
 
 def test_a_run_that_diverges(small, command, tmp_path, monkeypatch):
     e = tiny.EXPERIMENTS["dks-elbo"]
-    monkeypatch.setitem(
-        experiments.EXPERIMENTS,
-        "dks-elbo",
-        replace(e, training=replace(e.training, learning_rate=1e30)),
-    )
+    hot = replace(e, training=replace(e.training, learning_rate=1e30))
+    monkeypatch.setitem(tiny.EXPERIMENTS, "dks-elbo", hot)
     code, out, err = command("train", "dks-elbo", "--out", tmp_path)
     assert code == 1 and out == "" and "finite" in err[-1] and err[-1].startswith("error: ")
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
@@ -505,7 +500,7 @@ def test_a_fresh_process():
     )
     assert process.returncode == 1 and process.stdout == ""
     assert (
-        process.stderr.startswith("error: unknown name 'nothing'; did you mean")
+        process.stderr.startswith("error: unknown run 'nothing'; did you mean")
         and process.stderr.count("\n") == 1
     )
 
@@ -522,10 +517,7 @@ def test_the_results_table_is_complete():
     assert len({(row["run"], row["seed"]) for row in rows}) == len(rows)
     for row in rows:
         assert row.keys() >= KEYS - {"data"} | {"seconds"} and row["run"] in NAMES
-        assert (
-            row["seconds"] > 0
-            and row["steps"] == experiments.EXPERIMENTS[row["run"]].training.steps
-        )
+        assert row["seconds"] > 0 and row["steps"] == named_runs()[row["run"]].training.steps
         assert row["elbo"] == pytest.approx(-(row["distortion"] + row["rate"]))
 
 
@@ -535,7 +527,10 @@ def test_shipped_weights_give_their_row_of_the_table(name):
     assert trained.experiment == get(name), "the weights are of the named run, seed 0"
     result = experiments.evaluate(trained)
     (row,) = (row for row in experiments.load_results() if row["run"] == name and row["seed"] == 0)
-    for key in KEYS - {"run", "data"}:
+    assert {key: result[key] for key in ("model", "objective")} == {
+        key: row[key] for key in ("model", "objective")
+    }
+    for key in KEYS - {"run", "model", "objective", "data"}:
         tolerance = dict(abs=2e-3) if key.startswith("r2_") else dict(rel=0.02, abs=1e-6)
         assert result[key] == pytest.approx(row[key], **tolerance), key
 
@@ -552,17 +547,18 @@ def test_every_shipped_file_of_weights_loads():
 def test_every_setting_says_what_it_is():
     """One comment a field."""
     for name in ("dks-constrained", "ekvae-elbo", "dks-annealed", "dks-elbo-learned-noise"):
-        e = experiments.EXPERIMENTS[name]
+        e = named_runs()[name]
         for config in (e.model, e.objective, e.training):
-            lines = inspect.getsource(type(config)).splitlines()
+            parents = [c for c in type(config).__mro__ if c is not object]
+            lines = "\n".join(map(inspect.getsource, parents)).splitlines()
             for field in fields(config):
-                assert any(
-                    line.strip().startswith(f"{field.name}:") and "  # " in line for line in lines
-                ), field.name
+                start = f"{field.name}:"
+                k = next(k for k, line in enumerate(lines) if line.strip().startswith(start))
+                assert "  # " in lines[k] or lines[k - 1].strip().startswith("# "), field.name
 
 
 def test_only_a_model_with_a_filter_step_can_be_compiled(tmp_path):
-    with pytest.raises(ValueError, match="no filter step to compile"):
+    with pytest.raises(ValueError, match="no inner step to compile"):
         experiments.run(
             experiments.get("dks-constrained", steps=1),
             tmp_path / "run",

@@ -12,7 +12,6 @@ import os
 import platform
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -22,9 +21,10 @@ import torch
 
 import tiny
 import tutorial_dssm
-from tutorial_dssm import evaluation, experiments, files
+from tutorial_dssm import experiments, files
 from tutorial_dssm.__main__ import main
-from tutorial_dssm.experiments import comparisons, storage, study
+from tutorial_dssm.evaluation import scores
+from tutorial_dssm.experiments import comparisons, named_runs, runs, storage, study, tables
 from tutorial_dssm.experiments.runs import Experiment
 from tutorial_dssm.learning.training import CHECKPOINT, MODEL, Run
 
@@ -51,8 +51,7 @@ def small(monkeypatch, tmp_path):
 
     One job stays in this process, where they are.
     """
-    for name, value in tiny.REPLACED.items():
-        monkeypatch.setattr(experiments, name, value)
+    tiny.install(monkeypatch)
     monkeypatch.setattr(study, "equal_budget", own_budget)
     monkeypatch.chdir(tmp_path)
 
@@ -70,14 +69,14 @@ def numbers(rows):
 
 
 def test_every_run_has_the_same_budget():
-    runs = study.grid(study.MODELS, study.OBJECTIVES, [0, 1])
-    assert len(runs) == len(study.MODELS) * 3 * 2 and {e.training for e in runs} == {study.BUDGET}
+    grid = study.grid(study.MODELS, study.OBJECTIVES, [0, 1])
+    assert len(grid) == len(study.MODELS) * 3 * 2 and {e.training for e in grid} == {study.BUDGET}
     for objective in study.OBJECTIVES:
-        assert len({e.objective for e in runs if e.name.endswith(objective)}) == 1
+        assert len({e.objective for e in grid if e.objective_name == objective}) == 1
     assert {e.training.steps for e in study.grid(["dks"], ["constrained"], [0], steps=7)} == {7}
     sizes = {
         (e.model.hidden, e.model.z_dim if hasattr(e.model, "z_dim") else e.model.stochastic)
-        for e in runs
+        for e in grid
     }
     assert sizes == {(128, 3)}
 
@@ -137,10 +136,8 @@ def test_what_is_finished_is_not_done_again(small, tmp_path, monkeypatch):
     go(tmp_path, models=["dks"])
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / NAMES[0]).iterdir()}
     trained = []
-    run = experiments.run
-    monkeypatch.setattr(
-        experiments, "run", lambda e, *a, **k: trained.append(e.name) or run(e, *a, **k)
-    )
+    run = runs.run
+    monkeypatch.setattr(runs, "run", lambda e, *a, **k: trained.append(e.name) or run(e, *a, **k))
     done = go(tmp_path)
     assert trained == ["ekvae-elbo-learned-noise"] and len(done.rows) == 2
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / NAMES[0]).iterdir()} == before
@@ -184,7 +181,7 @@ def test_an_interrupted_study_goes_on_from_the_checkpoint(small, tmp_path, monke
 def test_a_failed_run_does_not_stop_the_others(small, tmp_path, monkeypatch, capsys):
     e = tiny.EXPERIMENTS["dks-elbo-learned-noise"]
     monkeypatch.setitem(
-        experiments.EXPERIMENTS, e.name, replace(e, training=replace(e.training, batch=21))
+        tiny.EXPERIMENTS, e.name, replace(e, training=replace(e.training, batch=21))
     )
     done = go(tmp_path, progress=True)
     assert [row["run"] for row in done.rows] == ["ekvae-elbo-learned-noise"]
@@ -198,7 +195,7 @@ def test_a_run_that_diverges_is_an_outcome(small, tmp_path, monkeypatch):
     """It has a row, flagged, without numbers; it is reported each time, and not trained again."""
     e = tiny.EXPERIMENTS["dks-elbo-learned-noise"]
     monkeypatch.setitem(
-        experiments.EXPERIMENTS,
+        tiny.EXPERIMENTS,
         e.name,
         replace(e, training=replace(e.training, learning_rate=1e30)),
     )
@@ -209,7 +206,7 @@ def test_a_run_that_diverges_is_an_outcome(small, tmp_path, monkeypatch):
     ]
     row = done.rows[0]
     assert row["error"].startswith("FloatingPointError: ") and all(
-        row[f] is None for f in evaluation.Evaluation.__dataclass_fields__
+        row[f] is None for f in scores.names(["sin", "cos", "velocity"])
     )
     assert row.keys() == done.rows[1].keys() and row["seconds"] > 0
     monkeypatch.setattr(Run, "train_step", lambda *_: pytest.fail("trained again"))
@@ -218,9 +215,9 @@ def test_a_run_that_diverges_is_an_outcome(small, tmp_path, monkeypatch):
 
 
 def test_a_number_that_is_not_finite_is_flagged_and_left_out(small, tmp_path, monkeypatch):
-    evaluate = experiments.evaluate
+    evaluate = storage.evaluate
     monkeypatch.setattr(
-        experiments,
+        storage,
         "evaluate",
         lambda trained: evaluate(trained) | {"mse_forecast": math.inf, "elbo": math.nan},
     )
@@ -303,9 +300,8 @@ def little(monkeypatch):
 
     monkeypatch.setattr(study, "equal_budget", own_budget)
 
-    monkeypatch.setattr(
-        experiments, "EXPERIMENTS", {name: shrink(e) for name, e in experiments.EXPERIMENTS.items()}
-    )
+    few = {name: shrink(e) for name, e in named_runs().items()}
+    monkeypatch.setattr(runs, "named_runs", lambda: few)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
@@ -330,9 +326,9 @@ def test_processes_give_the_rows_of_one_process(little, reference, tmp_path):
 
 @pytest.mark.slow
 def test_a_worker_that_dies_is_reported_and_the_study_can_go_on(little, tmp_path, monkeypatch):
-    e = experiments.EXPERIMENTS["dks-elbo-learned-noise"]
+    e = runs.named_runs()["dks-elbo-learned-noise"]
     with monkeypatch.context() as patch:
-        patch.setitem(experiments.EXPERIMENTS, e.name, Deadly(**vars(e)))
+        patch.setitem(runs.named_runs(), e.name, Deadly(**vars(e)))
         done = go(tmp_path, jobs=2)
         assert (
             e.name in [f.name for f in done.failures]
@@ -425,11 +421,11 @@ def test_seeds_that_are_none(text):
     "message, words",
     [
         (
-            "unknown name 'dkss-constrained'; did you mean 'dks-constrained'?",
+            "unknown run 'dkss-constrained'; did you mean 'dks-constrained'?",
             ["--models", "dks", "dkss", "--objectives", "constrained"],
         ),
         (
-            "unknown name 'dks-constraint'; did you mean 'dks-constrained'?",
+            "unknown run 'dks-constraint'; did you mean 'dks-constrained'?",
             ["--models", "dks", "--objectives", "constraint"],
         ),
         ("seeds must look like 0-4", ["--models", "dks", "--seeds", "0:4"]),
@@ -480,12 +476,11 @@ def test_the_command_line(small, tmp_path, capsys, monkeypatch):
         (f"dks-{o}", k) for o in ("elbo-learned-noise", "constrained") for k in (0, 1)
     ]
     assert (
-        out == f"{comparisons.study_table(rows)}\n\n4 runs in s/study.csv and .json\n"
-        and "4/4" in err
+        out == f"{tables.study_table(rows)}\n\n4 runs in s/study.csv and .json\n" and "4/4" in err
     )
     e = tiny.EXPERIMENTS["dks-elbo"]
     monkeypatch.setitem(
-        experiments.EXPERIMENTS, "dks-elbo", replace(e, training=replace(e.training, batch=21))
+        tiny.EXPERIMENTS, "dks-elbo", replace(e, training=replace(e.training, batch=21))
     )
     code = main([*words[:4], "elbo", "constrained", *words[6:]])
     out, err = capsys.readouterr()
@@ -496,38 +491,25 @@ def test_the_command_line(small, tmp_path, capsys, monkeypatch):
     )
 
 
-@pytest.mark.skipif(
-    "rssm-constrained" not in experiments.EXPERIMENTS,
-    reason="the other models are not registered yet",
-)
 def test_the_defaults_are_named_runs():
     assert (
         len(study.grid(study.MODELS, study.OBJECTIVES, study.parse_seeds(study.SEEDS))) == 7 * 3 * 5
     )
 
 
-def test_names_are_split_into_model_and_objective():
-    for name in experiments.EXPERIMENTS:
-        model, objective = comparisons.split(name)
-        assert (
-            objective
-            and f"{model}-{objective}" == name
-            and not any(model.endswith(o) for o in study.ENDINGS)
-        ), name
-    assert comparisons.split("dvbf-smoothing-elbo-learned-noise") == (
-        "dvbf-smoothing",
-        "elbo-learned-noise",
-    )
-    assert comparisons.split("something") == ("something", "")
-
-
 # --- statistics -----------------------------------------------------------------------------------
+
+
+def names_of(run):
+    """Model and objective of a named run; of another name nothing."""
+    e = named_runs().get(run)
+    return {"model": e.model_name, "objective": e.objective_name} if e else {}
 
 
 def rows_of(values, key="mse_open_loop"):
     """{run: values by seed} -> rows; None is a run that broke down."""
     return [
-        {"run": run, "seed": k, key: v, "nan": v is None}
+        {"run": run} | names_of(run) | {"seed": k, key: v, "nan": v is None}
         for run, vs in values.items()
         for k, v in enumerate(vs)
     ]
@@ -596,7 +578,7 @@ def test_the_tables_say_what_the_rows_say():
         },
         "r2_velocity",
     )
-    lines = comparisons.study_table(rows, ["r2_velocity"]).splitlines()
+    lines = tables.study_table(rows, ["r2_velocity"]).splitlines()
     assert lines[0] == r"| run | seeds | NaN | $R^2$ $\dot\varphi$ |"
     assert lines[2:] == [
         "| `dks-elbo-learned-noise` | 2 | 0 | 0.250 ± 0.354 (0.000) |",
@@ -604,18 +586,18 @@ def test_the_tables_say_what_the_rows_say():
         "| `ekvae-constrained` | 1 | 1 | – |",
     ]
     expected = scipy.stats.ttest_rel([0.75, 1.0], [0.5, 0.0]).confidence_interval(0.95)
-    lines = comparisons.comparison_table(rows, ["r2_velocity", "rate"]).splitlines()
+    lines = tables.comparison_table(rows, ["r2_velocity", "rate"]).splitlines()
     assert lines[2:] == [
         f"| `dks-constrained` − `dks-elbo-learned-noise` | +0.625 [{expected.low:.3f}, {expected.high:.3f}] ++ | – |",
         "| `ekvae-constrained` − `dks-constrained` | – | – |",
     ]
-    assert comparisons.comparison_table([]).count("\n") == 1
+    assert tables.comparison_table([]).count("\n") == 1
 
 
 def test_the_shipped_rows_can_be_summarised():
-    table = comparisons.study_table(experiments.load_results())
+    table = tables.study_table(experiments.load_results())
     assert "`dks-constrained`" in table and "nan" not in table.lower().replace("| nan |", "")
-    assert "`dks-constrained` − `dks-elbo-learned-noise`" in comparisons.comparison_table(
+    assert "`dks-constrained` − `dks-elbo-learned-noise`" in tables.comparison_table(
         experiments.load_results()
     )
 
@@ -647,17 +629,6 @@ def test_the_shipped_table_is_of_the_runs_that_this_code_would_make():
         )
     with open(experiments.PRETRAINED / "study.csv", newline="") as file:
         assert [row["config"] for row in csv.DictReader(file)] == [row["config"] for row in rows]
-
-
-@pytest.mark.parametrize("script", ["make_study", "make_tuning"])
-def test_the_pages_say_what_the_rows_say(script):
-    """And the study uses the schedules that its tuning chose."""
-    path = Path(__file__).resolve().parents[1] / "book" / f"{script}.py"
-    module = importlib.util.module_from_spec(
-        spec := importlib.util.spec_from_file_location(script, path)
-    )
-    spec.loader.exec_module(module)
-    assert module.main(["--check"]) == 0
 
 
 def test_the_runs_that_chose_the_settings_are_three_for_each_model_and_objective():

@@ -23,7 +23,7 @@ from tutorial_dssm.learning.objectives import (
     distortion,
     make_objective,
 )
-from tutorial_dssm.models.base import StepTerms, Terms
+from tutorial_dssm.models.base import StepRates, Terms
 
 N = 60  # values in a sequence
 TARGET = 1e-3
@@ -68,10 +68,9 @@ def terms(mse, rate=5.0):
 
 
 def step_terms(squared_error, rate):
-    """`StepTerms` of four steps that share a rate."""
-    result = StepTerms(squared_error, rate)
-    result.kl_prior = result.kl_posterior = rate[:, None].expand(-1, 4) / 4
-    return result
+    """Terms of four steps that share a rate."""
+    each = rate[:, None].expand(-1, 4) / 4
+    return Terms(squared_error, rate, StepRates(each, each))
 
 
 def objective(config):
@@ -317,7 +316,7 @@ def test_make_objective_knows_every_config():
     assert (
         {type(make_objective(c)) for c in CONFIGS}
         == {ELBO, LearnedNoise, Annealed, Constrained, Balanced}
-        == set(OBJECTIVES.values())
+        == {goal.objective for goal in OBJECTIVES.values()}
     )
 
 

@@ -35,7 +35,7 @@ from tutorial_dssm.learning.training import (
 from tutorial_dssm.models import dks
 from tutorial_dssm.models.base import SequentialModel
 
-DATA = tiny.make_data("pendulum")
+DATA = tiny.DATA_SETS["pendulum"].splits()
 EKVAE, DKS = tiny.EXPERIMENTS["ekvae-constrained"], tiny.EXPERIMENTS["dks-elbo-learned-noise"]
 BOTH = pytest.mark.parametrize("experiment", [EKVAE, DKS], ids=lambda e: e.name)
 
@@ -167,7 +167,7 @@ class Interrupt:
 MOMENTS = {
     "in the forward pass": (SequentialModel, "noise"),
     "before the optimiser's step": (torch.optim.Adam, "step"),
-    "while a row of the history is made": (torch, "full_like"),
+    "while a row of the history is made": (training, "_log"),
     "in a snapshot": (training, "_snapshot"),
     "while a checkpoint is written": (os, "fsync"),
     "just before a checkpoint is renamed": (os, "replace"),
@@ -242,7 +242,7 @@ def stopped_process(folder, number):
     """Train LONG by the command line in another process, send it a signal soon after a checkpoint;
     (exit code, step saved, stderr).
     """
-    script, checkpoint = Path(__file__).parent / "tiny.py", folder / CHECKPOINT
+    script, checkpoint = Path(tiny.__file__), folder / CHECKPOINT
     command = [sys.executable, script, "train", LONG.name, "--steps", "250", "--out", folder]
 
     def saved():
@@ -423,13 +423,13 @@ def test_weights_that_are_no_longer_finite_are_never_saved(uninterrupted, tmp_pa
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda d: d._replace(x=d.x.masked_fill(d.x == d.x[3, 2, 1], math.nan)), "finite"),
-        (lambda d: d._replace(u=d.u * math.inf), "finite"),
-        (lambda d: d._replace(u=d.u[:, :-1]), "u must be"),
-        (lambda d: d._replace(x=d.x[..., :-1]), "x must be"),
-        (lambda d: d._replace(x=d.x[:, :0], u=d.u[:, :0]), "T >= 1"),
+        (lambda d: replace(d, x=d.x.masked_fill(d.x == d.x[3, 2, 1], math.nan)), "finite"),
+        (lambda d: replace(d, u=d.u * math.inf), "finite"),
+        (lambda d: replace(d, u=d.u[:, :-1]), "u must be"),
+        (lambda d: replace(d, x=d.x[..., :-1]), "x must be"),
+        (lambda d: replace(d, x=d.x[:, :0], u=d.u[:, :0]), "T >= 1"),
         (
-            lambda d: d._replace(x=d.x[:7], u=d.u[:7]),
+            lambda d: replace(d, x=d.x[:7], u=d.u[:7]),
             "batch 8 is larger than the training set of 7",
         ),
     ],
@@ -482,7 +482,7 @@ def test_learning_rates_follow_their_schedule():
 def test_a_batch_is_drawn_without_replacement(monkeypatch, tmp_path):
     step, batches = Run.train_step, []
 
-    def record(run, x, u, generator):
+    def record(run, x, u, generator, mask=None):
         rows = [
             next(
                 i
@@ -492,7 +492,7 @@ def test_a_batch_is_drawn_without_replacement(monkeypatch, tmp_path):
             for s, v in zip(x, u)
         ]
         batches.append(rows)
-        return step(run, x, u, generator)
+        return step(run, x, u, generator, mask)
 
     monkeypatch.setattr(Run, "train_step", record)
     start(EKVAE, tmp_path)

@@ -13,6 +13,7 @@ from statsmodels.tsa.statespace.dynamic_factor_mq import DynamicFactorMQ
 from statsmodels.tsa.statespace.kalman_filter import KalmanFilter
 from torch.distributions import MultivariateNormal
 
+from instances import generator, normal
 from oracles import DenseGaussian
 from tutorial_dssm.closed_form.em import em_step, fit_by_em, fit_by_gradient
 from tutorial_dssm.models.lgssm import LGSSM, LGSSMConfig, covariance
@@ -22,14 +23,6 @@ MASKS = pytest.mark.parametrize("missing", [None, "frames", "entries"])
 SIZES = pytest.mark.parametrize(
     "X, U, n, T", [(2, 1, 3, 5), (5, 2, 2, 4), (1, 0, 1, 3), (4, 1, 3, 1), (2, 1, 2, 1)]
 )  # X below and above n
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
 
 
 def make(X=2, U=1, n=3, seed=0, **config):
@@ -203,6 +196,26 @@ def test_posterior_is_that_of_the_dense_gaussian(X, U, n, T, missing):
                 np.cov(standard).reshape(T * n, T * n) - np.eye(T * n)
             ).max() < 5 * math.sqrt(2 / N)  # white in the posterior's own units
             assert np.abs(standard.mean(1)).max() < 5 / math.sqrt(N)
+
+
+@SIZES
+@MASKS
+def test_elbo_at_its_own_noise_is_the_log_likelihood_of_what_is_observed(X, U, n, T, missing):
+    """For every draw."""
+    model = make(X, U, n)
+    x, u = data(model, B=3, T=T)
+    mask = mask_of(missing, x)
+    seen = entries(mask, x)
+    with torch.no_grad():
+        hidden = x.masked_fill(~seen, math.nan)
+        for seed in range(5):
+            z = model.infer(hidden, u, generator(seed), mask=mask).sample
+            terms = model.terms(hidden, u, generator(seed), mask=mask)
+            error = x - model.decode(z)
+            log_x = torch.distributions.Normal(0.0, (0.5 * model.log_r).exp()).log_prob(error)
+            elbo = log_x.where(seen, 0.0).sum((1, 2)) - terms.rate
+            assert torch.allclose(elbo, log_evidence(model, x, u, mask), rtol=0, atol=1e-9)
+            assert torch.allclose(terms.squared_error, (error**2).where(seen, 0.0).sum((1, 2)))
 
 
 @SIZES
@@ -550,7 +563,9 @@ def test_shapes_types_and_gradients(dtype, X, T):
         all(v.shape == (6, T, 3) and v.dtype == dtype for v in posterior)
         and (posterior.var > 0).all()
     )
-    assert all(v.shape == (6,) and v.dtype == dtype for v in (*terms, model.log_likelihood(x, u)))
+    assert all(
+        v.shape == (6,) and v.dtype == dtype for v in (*terms[:2], model.log_likelihood(x, u))
+    )
     assert (
         model.decode(posterior.mean).shape == (6, T, X)
         and em_step(copy.deepcopy(model), x, u).dtype == dtype
@@ -633,23 +648,6 @@ def test_initialise_starts_at_the_principal_components():
     ) and wide.log_r.exp().item() == pytest.approx(0.1 * cov[0, 0].item())
 
 
-def test_randomness_comes_from_the_generator_alone():
-    model, x, u = make(), normal(6, 4, 2), normal(6, 4, 1)
-    before = torch.get_rng_state()
-
-    def draws(seed):
-        g = generator(seed)
-        return [
-            model.infer(x, u, g).sample,
-            *model.terms(x, u, g),
-            model.predict(x[:, 0, :1].expand(6, 3), u, sample=True, generator=g),
-        ]
-
-    first, again, other = draws(1), draws(1), draws(2)
-    assert all(torch.equal(a, b) and not torch.equal(a, c) for a, b, c in zip(first, again, other))
-    assert torch.equal(before, torch.get_rng_state())
-
-
 BAD = {
     "rank of x": (lambda x, u, m: (x[0], u, None), "x must be"),
     "size of x": (lambda x, u, m: (x[..., :1], u, None), "x must be"),
@@ -679,7 +677,8 @@ def test_the_door(what):
         lambda: em_step(model, x, u, mask),
         lambda: fit_by_em(model, x, u, 1, mask),
         lambda: fit_by_gradient(model, x, u, 1, 0.1, mask),
+        lambda: model.terms(x, u, mask=mask),
     ]
-    for call in calls if mask is not None else [*calls, lambda: model.terms(x, u)]:
+    for call in calls:
         with pytest.raises(ValueError, match=message):
             call()

@@ -11,32 +11,30 @@ Rendering is slow (a few hundred frames a second), so the frames are kept in a c
 
 import contextlib
 import hashlib
+import io
 import os
-import tempfile
 import warnings
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .sequences import SequenceData, Splits, split_generator
+from .. import files
+from .pendulum import pendulum_targets
+from .sequences import DATA, DataSet, SequenceData
 
+DT = 0.05  # s between two frames
 IMAGE_SIZE = 16  # pixels a side
-
-
 WINDOW = 500  # pixels a side of Gymnasium's frame, the axle in the middle
-
-
-# at most so many of them, ±1.2 rod lengths around the axle: 16 · 17, or 256 = 64 · 4, which still
-# holds the rod (reach 125)
+# At most so many of them, ±1.2 rod lengths around the axle: 16 · 17, or 256 = 64 · 4, which still
+# holds the rod (reach 125).
 CROP = 272
-
-
 ROD_GREEN = 77  # green value of the rod; the background is 255 and the axle 0
-
-
 CACHE_FORMAT = 1  # raise it when the frames change
 
 
@@ -79,53 +77,22 @@ def make_gym_sequences(
     with _pendulum() as (env, versions):
         if not 0 <= max_velocity <= env.max_speed:
             raise ValueError(
-                f"max_velocity must be between 0 and the environment's {env.max_speed} rad/s, got {max_velocity}"
+                f"max_velocity must be between 0 and the environment's {env.max_speed} rad/s, "
+                f"got {max_velocity}"
             )
 
-        def uniform(limit, *shape):
+        def uniform(limit: float, *shape: int) -> Tensor:
             """Uniform on (-limit, limit)."""
             return (2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1) * limit
 
         state1 = torch.stack([uniform(torch.pi, n), uniform(max_velocity, n)], -1)
         u = uniform(env.max_torque, n, length, 1)
-        states = torch.from_numpy(
-            np.stack([_rollout(env, s, v) for s, v in zip(state1.numpy(), u.numpy(), strict=True)])
-        )
-        x = _cached_frames(
-            env,
-            states[..., 0],
-            versions,
-            Path(cache_dir or default_cache_dir()),
-            progress,
-            image_size,
-        )
-    return SequenceData(x.to(dtype), u.to(dtype), states.to(dtype))
-
-
-def make_gym_splits(
-    seed: int = 0,
-    n: int = 500,
-    length: int = 15,
-    max_velocity: float = 4.0,
-    n_test: int = 500,
-    dtype: torch.dtype = torch.float32,
-    cache_dir: str | Path | None = None,
-    progress: bool = True,
-    image_size: int = IMAGE_SIZE,
-) -> Splits:
-    """Train (n), validation (n_test) and test (n_test) sequences of Pendulum-v1, the parallel of
-    `pendulum.make_splits`.
-
-    Arguments and errors as `make_gym_sequences`; each split is drawn from its own seeded generator.
-    """
-    settings = (max_velocity, dtype, cache_dir, progress, image_size)
-    sizes = (n, n_test, n_test)
-    return Splits(
-        *(
-            make_gym_sequences(size, length, split_generator(seed, i), *settings)
-            for i, size in enumerate(sizes)
-        )
-    )
+        paths = [_rollout(env, s, v) for s, v in zip(state1.numpy(), u.numpy(), strict=True)]
+        states = torch.from_numpy(np.stack(paths))
+        folder = Path(cache_dir or default_cache_dir())
+        x = _cached_frames(env, states[..., 0], versions, folder, progress, image_size)
+    states = states.to(dtype)
+    return SequenceData(x.to(dtype), u.to(dtype), DT, states, pendulum_targets(states))
 
 
 def default_cache_dir() -> Path:
@@ -134,9 +101,10 @@ def default_cache_dir() -> Path:
 
 
 @contextlib.contextmanager
-def _pendulum():
-    """The bare environment, without wrappers or display, and the versions that made it; leaves the
-    process as it was.
+def _pendulum() -> Iterator[tuple[Any, str]]:
+    """The bare environment, without wrappers or display, and the versions that made it.
+
+    The process is left as it was.
     """
     hidden = {"SDL_VIDEODRIVER": "dummy", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
     before = {name: os.environ.get(name) for name in hidden}
@@ -147,11 +115,11 @@ def _pendulum():
             import pygame
         except ImportError as error:
             raise ImportError(
-                f'Gymnasium data needs gymnasium and pygame: pip install "tutorial-dssm[gym]" ({error})'
+                "Gymnasium data needs gymnasium, and pygame or pygame-ce (one of them, they share "
+                f"a name): pip install gymnasium pygame ({error})"
             ) from error
-        env = gymnasium.make(
-            "Pendulum-v1", render_mode="rgb_array", disable_env_checker=True
-        ).unwrapped
+        made = gymnasium.make("Pendulum-v1", render_mode="rgb_array", disable_env_checker=True)
+        env = made.unwrapped
         try:
             yield env, f"gymnasium {gymnasium.__version__}, pygame {pygame.version.ver}"
         finally:
@@ -164,10 +132,8 @@ def _pendulum():
                 os.environ[name] = value
 
 
-def _rollout(env, state1: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """state1 [2], u [T, 1] -> states [T, 2], stepped by the environment; the last torque is not
-    used.
-    """
+def _rollout(env: Any, state1: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """state1 [2], u [T, 1] -> states [T, 2], stepped by the environment; u_T is not used."""
     states = [state1]
     env.state = state1
     for torque in u[:-1]:
@@ -176,7 +142,7 @@ def _rollout(env, state1: np.ndarray, u: np.ndarray) -> np.ndarray:
     return np.stack(states)
 
 
-def _frame(env, phi: float, size: int = IMAGE_SIZE) -> np.ndarray:
+def _frame(env: Any, phi: float, size: int = IMAGE_SIZE) -> np.ndarray:
     """One image at angle φ: [size²] float32 in [0, 1], 1 where a pixel is all rod.
 
     Two traps: the environment draws the last torque as an arrow into the image (the pixels would
@@ -192,30 +158,25 @@ def _frame(env, phi: float, size: int = IMAGE_SIZE) -> np.ndarray:
 
 
 def _cached_frames(
-    env, phi: Tensor, versions: str, folder: Path, progress: bool, size: int
+    env: Any, phi: Tensor, versions: str, folder: Path, progress: bool, size: int
 ) -> Tensor:
-    """Frames of the angles phi [n, T] -> [n, T, size²] float32, from the cache or rendered and then
-    kept there.
+    """Frames of the angles phi [n, T] -> [n, T, size²] float32, rendered once and kept.
 
     The file's name is a hash of everything the frames depend on, so a change of any setting can
     never meet an old file.
     """
-    key = hashlib.sha256(
-        f"{CACHE_FORMAT}, {versions}, {list(phi.shape)}".encode() + phi.numpy().tobytes()
-    ).hexdigest()[:32]
+    depends = f"{CACHE_FORMAT}, {versions}, {list(phi.shape)}".encode() + phi.numpy().tobytes()
+    key = hashlib.sha256(depends).hexdigest()[:32]
     path = folder / f"pendulum_v1_{size}_{key}.npz"
     shape = (*phi.shape, size**2)
     frames = _load(path, shape)
     if frames is None:
-        bar = tqdm(
-            phi.flatten().tolist(), desc="rendering Pendulum-v1", unit="frame", disable=not progress
-        )
-        kind = np.dtype(
-            (np.float32, size**2)
-        )  # from an iterator: a list to stack would hold all frames a second time
-        frames = np.fromiter(
-            (_frame(env, angle, size) for angle in bar), kind, phi.numel()
-        ).reshape(shape)
+        angles = phi.flatten().tolist()
+        bar = tqdm(angles, desc="rendering Pendulum-v1", unit="frame", disable=not progress)
+        # From an iterator: a list to stack would hold all frames a second time.
+        kind = np.dtype((np.float32, size**2))
+        rendered = np.fromiter((_frame(env, angle, size) for angle in bar), kind, phi.numel())
+        frames = rendered.reshape(shape)
         _save(path, frames)
     return torch.from_numpy(frames)
 
@@ -237,21 +198,25 @@ def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 
 def _save(path: Path, frames: np.ndarray) -> None:
-    """Write under a temporary name, then rename: a reader meets a whole file or none.
-
-    The frames themselves are good, so a cache that cannot be written is only a warning.
-    """
-    temporary = None
+    """Keep the frames. They are good in themselves: a cache that cannot be written is a warning."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x=frames)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = file.name
-            np.savez_compressed(file, x=frames)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        message = f"the rendered frames could not be kept in {path.parent}, so they will be rendered again: {error}"
+        files.write(path, buffer.getvalue())
+    except ValueError as error:
+        message = f"the rendered frames are not kept, so they will be rendered again: {error}"
         warnings.warn(message, stacklevel=2)
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+
+
+DATA.add("gymnasium", DataSet(make_gym_sequences))
+DATA.add(
+    "gymnasium-full",
+    DataSet(
+        partial(make_gym_sequences, image_size=64),
+        n=2000,
+        n_test=200,
+        n_long=50,
+        length=50,
+        x_dim=64**2,
+    ),
+)

@@ -6,11 +6,12 @@ it acts on the step from state t to state t+1.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .sequences import SequenceData, Splits, split_generator
+from .sequences import DATA, DataSet, SequenceData
 
 RENDERED_AT_ONCE = 2**23  # pixels
 
@@ -57,31 +58,32 @@ def acceleration(
     """
     c = config
     phi, velocity = state[..., 0], state[..., 1]
-    return (-c.friction * velocity + c.mass * c.gravity * c.length * torch.sin(phi) + torque) / (
-        c.mass * c.length**2
-    )
+    moment = -c.friction * velocity + c.mass * c.gravity * c.length * torch.sin(phi) + torque
+    return moment / (c.mass * c.length**2)
 
 
 def energy(state: Tensor, config: PendulumConfig = PendulumConfig()) -> Tensor:
-    """Kinetic plus potential energy in joules, zero at rest at the height of the pivot. state [...,
-    2] -> [...].
+    """Kinetic plus potential energy in joules, zero at rest at the height of the pivot.
+
+    state [..., 2] -> [...].
 
     Equations: ssm-energy
     """
     c = config
-    return 0.5 * c.mass * c.length**2 * state[
-        ..., 1
-    ] ** 2 + c.mass * c.gravity * c.length * torch.cos(state[..., 0])
+    phi, velocity = state[..., 0], state[..., 1]
+    kinetic = 0.5 * c.mass * c.length**2 * velocity**2
+    return kinetic + c.mass * c.gravity * c.length * torch.cos(phi)
 
 
 def step(state: Tensor, torque: Tensor, config: PendulumConfig = PendulumConfig()) -> Tensor:
-    """The state one frame (`config.dt` seconds) later, by classical Runge-Kutta of order 4. state
-    [..., 2], torque [...] -> [..., 2].
+    """The state one frame (`config.dt` seconds) later, by classical Runge-Kutta of order 4.
+
+    state [..., 2], torque [...] -> [..., 2].
 
     Equations: ssm-rk4
     """
 
-    def slope(s):
+    def slope(s: Tensor) -> Tensor:
         """Time derivative of the state."""
         return torch.stack([s[..., 1], acceleration(s, torque, config)], -1)
 
@@ -108,7 +110,8 @@ def simulate(state1: Tensor, u: Tensor, config: PendulumConfig = PendulumConfig(
         raise ValueError(f"u must be [B, T, 1] with T >= 1, got {list(u.shape)}")
     if state1.shape != (u.shape[0], 2):
         raise ValueError(
-            f"state1 must be [B, 2] = {[u.shape[0], 2]} to go with u {list(u.shape)}, got {list(state1.shape)}"
+            f"state1 must be [B, 2] = {[u.shape[0], 2]} to go with u {list(u.shape)}, "
+            f"got {list(state1.shape)}"
         )
     if not (torch.isfinite(state1).all() and torch.isfinite(u).all()):
         raise ValueError("state1 and u must be finite, got NaN or infinity")
@@ -119,8 +122,7 @@ def simulate(state1: Tensor, u: Tensor, config: PendulumConfig = PendulumConfig(
 
 
 def render(phi: Tensor, config: PendulumConfig = PendulumConfig()) -> Tensor:
-    """Grey images of a rod at angle φ: intensity exp(-d²/(2w²)), d the distance of the pixel centre
-    to the rod.
+    """Grey images of a rod at angle φ: intensity exp(-d²/(2w²)) at distance d from the rod.
 
     phi [...] in radians -> [..., S²] in [0, 1], rows from top to bottom. The rod runs from the
     centre to `rod_length`·(-sin φ, cos φ).
@@ -128,19 +130,21 @@ def render(phi: Tensor, config: PendulumConfig = PendulumConfig()) -> Tensor:
     Equations: ssm-pendulum, ssm-render
     """
     c = config
-    centres = (torch.arange(c.image_size, dtype=phi.dtype, device=phi.device) + 0.5) * (
-        2 / c.image_size
-    ) - 1  # [S]
-    px, py = (
-        centres.repeat(c.image_size),
-        -centres.repeat_interleave(c.image_size),
-    )  # [S²] each; y points up
+    pixel = torch.arange(c.image_size, dtype=phi.dtype, device=phi.device)
+    centres = (pixel + 0.5) * (2 / c.image_size) - 1  # [S]
+    px = centres.repeat(c.image_size)  # [S²]
+    py = -centres.repeat_interleave(c.image_size)  # [S²], y points up
     dx, dy = -torch.sin(phi)[..., None], torch.cos(phi)[..., None]  # direction of the rod
-    along = (px * dx + py * dy).clamp(
-        0.0, c.rod_length
-    )  # foot of the perpendicular, kept on the rod
+    # Foot of the perpendicular, kept on the rod
+    along = (px * dx + py * dy).clamp(0.0, c.rod_length)
     d2 = (px - along * dx) ** 2 + (py - along * dy) ** 2
     return torch.exp(-d2 / (2 * c.rod_width**2))
+
+
+def pendulum_targets(state: Tensor) -> dict[str, Tensor]:
+    """What is regressed on latent states: sin φ, cos φ and φ̇, float64 [...]; state [..., 2]."""
+    phi, velocity = state[..., 0].double(), state[..., 1].double()
+    return {"sin": phi.sin(), "cos": phi.cos(), "velocity": velocity}
 
 
 def make_sequences(
@@ -148,7 +152,7 @@ def make_sequences(
     length: int,
     generator: torch.Generator,
     config: PendulumConfig = PendulumConfig(),
-    dtype=torch.float32,
+    dtype: torch.dtype = torch.float32,
 ) -> SequenceData:
     """n random sequences: φ₁ ~ U(-π, π), φ̇₁ ~ U(±max_velocity), u_t ~ U(±max_torque).
 
@@ -161,35 +165,30 @@ def make_sequences(
             f"need at least one sequence of at least one step, got n = {n}, length = {length}"
         )
 
-    def uniform(limit, *shape):
+    def uniform(limit: float, *shape: int) -> Tensor:
         """Uniform on (-limit, limit)."""
         return (2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1) * limit
 
     state1 = torch.stack([uniform(torch.pi, n), uniform(config.max_velocity, n)], -1)
     u = uniform(config.max_torque, n, length, 1)
     states = simulate(state1, u, config)
-    at_once = max(
-        1, RENDERED_AT_ONCE // (length * config.image_size**2)
-    )  # sequences: the renderer holds several float64 copies
+    # The renderer holds several float64 copies: so many sequences at once.
+    at_once = max(1, RENDERED_AT_ONCE // (length * config.image_size**2))
     x = torch.cat([render(part, config).to(dtype) for part in states[..., 0].split(at_once)])
-    return SequenceData(x, u.to(dtype), states.to(dtype))
+    states = states.to(dtype)
+    return SequenceData(x, u.to(dtype), config.dt, states, pendulum_targets(states))
 
 
-def make_splits(
-    seed: int = 0,
-    n: int = 500,
-    length: int = 15,
-    config: PendulumConfig = PendulumConfig(),
-    n_test: int = 500,
-    dtype=torch.float32,
-) -> Splits:
-    """Train (n), validation (n_test) and test (n_test) sequences, each from its own seeded
-    generator.
-    """
-    sizes = (n, n_test, n_test)
-    return Splits(
-        *(
-            make_sequences(size, length, split_generator(seed, i), config, dtype)
-            for i, size in enumerate(sizes)
-        )
-    )
+# The rod of 16 x 16 pixels is a blur at 64 x 64; a width of 0.15 is 4.8 pixels there.
+FULL_IMAGE = PendulumConfig(image_size=64, rod_width=0.15)
+# 64 x 64 frames take room, so that fewer sequences are held out than trained on.
+FULL = DataSet(
+    partial(make_sequences, config=FULL_IMAGE),
+    n=2000,
+    n_test=200,
+    n_long=50,
+    length=50,
+    x_dim=FULL_IMAGE.image_size**2,
+)
+DATA.add("pendulum", DataSet(make_sequences))
+DATA.add("pendulum-full", FULL)

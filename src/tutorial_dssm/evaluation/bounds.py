@@ -2,68 +2,72 @@
 and a measure of how far off it is.
 """
 
-import inspect
 import math
 
 import torch
 from torch import Tensor
 
 from ..learning.objectives import distortion
-from ..models.base import SequentialModel
+from ..models.base import Model
 
 
 @torch.no_grad()
 def log_weights(
-    model: SequentialModel,
+    model: Model,
     x: Tensor,
     u: Tensor,
     sigma: Tensor | float,
     K: int = 100,
     generator: torch.Generator | None = None,
     chunk: int = 10,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """log p(x, z_k | u) - log q(z_k | x, u) of K draws for each sequence, at observation noise σ:
 
     [K, B] in nats, float64.
 
     `chunk` draws are taken at a time: memory is that of a batch of chunk·B sequences. z_k stands
-    for all latents of a model. A closed-form KL is not log q - log p of a draw, so `model.terms`
-    must have the keyword `analytic` that turns it off.
+    for all latents of a model, x for the observed frames. A closed-form KL is not log q - log p of
+    a draw, so the terms are those without `analytic`.
 
     Args:
         x, u: [B, T, X] and [B, T, U].
         sigma: the noise at which the ELBO is quoted (`objective.noise()`).
+        mask: [B, T], True = observed.
     Raises:
         ValueError: K or chunk below 1, sigma not positive and finite, malformed data, or a model
-            without that keyword.
+            that has no such weights (its `cannot` says why).
     """
     if K < 1 or chunk < 1:
         raise ValueError(f"K and chunk must be at least 1, got {K} and {chunk}")
     sigma = float(sigma.detach() if isinstance(sigma, Tensor) else sigma)
     if not 0 < sigma < math.inf:
         raise ValueError(f"sigma must be positive and finite, got {sigma}")
-    if "analytic" not in inspect.signature(model.terms).parameters:
-        raise ValueError(
-            f"{type(model).__name__}.terms has no keyword `analytic`: it does not give the log ratio of a draw"
-        )
-    model.check(x, u)
-    B, n, rows = len(x), x.shape[1] * x.shape[2], []
+    if "log_weights" in model.cannot:
+        model.refuse("log_weights")
+    x, mask = model.admit(x, u, mask)
+    values = torch.ones_like(x) if mask is None else mask.view(*x.shape[:2], -1).expand_as(x)
+    n = values.double().sum((1, 2))  # how many are observed, [B]
+    rows = []
     for start in range(0, K, chunk):
         k = min(chunk, K - start)
-        terms = model.terms(x.repeat(k, 1, 1), u.repeat(k, 1, 1), generator, analytic=False)
-        log_w = -distortion(terms.squared_error.double(), n, sigma) - terms.rate.double()
-        rows.append(log_w.unflatten(0, (k, B)))
+        some_x, some_u = x.repeat(k, 1, 1), u.repeat(k, 1, 1)
+        some_mask = None if mask is None else torch.cat([mask] * k)
+        terms = model.terms(some_x, some_u, generator, mask=some_mask, analytic=False)
+        log_w = -distortion(terms.squared_error.double(), n.repeat(k), sigma) - terms.rate.double()
+        rows.append(log_w.unflatten(0, (k, len(x))))
     return torch.cat(rows)
 
 
 def iwae(
-    model: SequentialModel,
+    model: Model,
     x: Tensor,
     u: Tensor,
     sigma: Tensor | float,
     K: int = 100,
     generator: torch.Generator | None = None,
     chunk: int = 10,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Importance-weighted bound: one estimate for each sequence [B], in nats.
 
@@ -74,7 +78,8 @@ def iwae(
 
     Equations: vae-iwae
     """
-    return torch.logsumexp(log_weights(model, x, u, sigma, K, generator, chunk), 0) - math.log(K)
+    log_w = log_weights(model, x, u, sigma, K, generator, chunk, mask)
+    return torch.logsumexp(log_w, 0) - math.log(K)
 
 
 def effective_draws(log_w: Tensor) -> Tensor:

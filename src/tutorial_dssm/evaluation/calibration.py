@@ -2,6 +2,7 @@
 hold it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,13 +10,12 @@ import torch
 from torch import Tensor
 
 from ..data.sequences import SequenceData
-from ..figures.style import as_array
 from ..models.base import SequentialModel
 
 
-def wrap(angle) -> np.ndarray:
+def wrap(angle: np.ndarray) -> np.ndarray:
     """Angles on [-π, π)."""
-    return np.remainder(as_array(angle) + np.pi, 2 * np.pi) - np.pi
+    return np.remainder(angle + np.pi, 2 * np.pi) - np.pi
 
 
 # ---------------------------------------------------------------- from latent states to angles
@@ -26,29 +26,29 @@ class AngleMap(NamedTuple):
 
     weights: np.ndarray  # [Z + 1, 2], the intercept last
 
-    def __call__(self, z) -> np.ndarray:
+    def __call__(self, z: np.ndarray | Tensor) -> np.ndarray:
         """z [..., Z] -> φ [...] on (-π, π]."""
-        z = as_array(z).astype(np.float64)
+        z = np.asarray(z, np.float64)
         sin, cos = np.moveaxis(z @ self.weights[:-1] + self.weights[-1], -1, 0)
         return np.arctan2(sin, cos)
 
 
-def fit_angle(z, state) -> AngleMap:
+def fit_angle(z: np.ndarray | Tensor, state: np.ndarray | Tensor) -> AngleMap:
     """Ordinary least squares from smoothed means z [N, T, Z] to sin φ and cos φ of state [N, T, 2],
     as the R² of the tables.
 
-    ValueError when the shapes do not go together.
+    Tensors are on the CPU and without gradients. ValueError when the shapes do not go together.
     """
-    z, state = as_array(z).astype(np.float64), as_array(state).astype(np.float64)
+    z, state = np.asarray(z, np.float64), np.asarray(state, np.float64)
     if z.shape[:-1] != state.shape[:-1] or state.shape[-1] != 2:
         raise ValueError(
-            f"z and state must be [N, T, Z] and [N, T, 2], got {list(z.shape)} and {list(state.shape)}"
+            "z and state must be [N, T, Z] and [N, T, 2], "
+            f"got {list(z.shape)} and {list(state.shape)}"
         )
-    design = np.column_stack([z.reshape(-1, z.shape[-1]), np.ones(z[..., 0].size)])
     phi = state[..., 0].ravel()
-    return AngleMap(
-        np.linalg.lstsq(design, np.column_stack([np.sin(phi), np.cos(phi)]), rcond=None)[0]
-    )
+    design = np.column_stack([z.reshape(-1, z.shape[-1]), np.ones(len(phi))])
+    target = np.column_stack([np.sin(phi), np.cos(phi)])
+    return AngleMap(np.linalg.lstsq(design, target, rcond=None)[0])
 
 
 @torch.no_grad()
@@ -59,14 +59,13 @@ def sampled_rollouts(
     draws: int,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Paths drawn from the model after it has seen `frames` frames:
-
-    [S, N, T - frames + 1, Z], the state at the last frame seen included.
+    """Paths drawn from the model after it has seen `frames` frames: [S, N, T - frames + 1, Z], the
+    state at the last frame seen included.
 
     Each path starts at its own posterior draw given x_{1:frames} and draws every transition: the
     predictive distribution. ValueError unless 1 <= frames <= T and draws >= 1.
     """
-    N, T = data.x.shape[:2]
+    T = data.x.shape[1]
     if not (1 <= frames <= T and draws >= 1):
         raise ValueError(
             f"frames must be between 1 and {T} and draws at least 1, got {frames} and {draws}"
@@ -78,24 +77,29 @@ def sampled_rollouts(
     return torch.stack(paths)
 
 
-# ---------------------------------------------------------------- calibration
+# ---------------------------------------------------------------- intervals of angles
 
 
-def central_interval(samples: np.ndarray, levels) -> tuple[np.ndarray, np.ndarray]:
+def central_interval(
+    samples: np.ndarray, levels: np.ndarray | Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Circular means [...] of samples [S, ...], and the deviations from them [2, L, ...] at which
-    the central interval of each level begins and ends.
+    the central interval of each level [L] begins and ends.
 
     Quantile k/(S + 1) is the k-th smallest of S draws: of one more draw, that share lies below it
     in the mean, whatever the distribution.
     """
     centre = np.arctan2(np.sin(samples).mean(0), np.cos(samples).mean(0))
     tail = (1 - np.asarray(levels, float)) / 2
-    return centre, np.quantile(
-        wrap(samples - centre), np.stack([tail, 1 - tail]), axis=0, method="weibull"
-    )
+    ends = np.stack([tail, 1 - tail])
+    return centre, np.quantile(wrap(samples - centre), ends, axis=0, method="weibull")
 
 
-def coverage(samples, truth, levels) -> np.ndarray:
+def coverage(
+    samples: np.ndarray | Tensor,
+    truth: np.ndarray | Tensor,
+    levels: np.ndarray | Tensor | Sequence[float],
+) -> np.ndarray:
     """Share of true angles that lie in the central interval of each level [L], over all sequences
     and steps.
 
@@ -111,12 +115,12 @@ def coverage(samples, truth, levels) -> np.ndarray:
         ValueError: shapes that do not go together, S < 2, values that are not finite, or a level
             outside (0, 1).
     """
-    samples, truth, levels = (
-        as_array(v).astype(np.float64) for v in (samples, truth, np.atleast_1d(levels))
-    )
+    samples, truth = np.asarray(samples, np.float64), np.asarray(truth, np.float64)
+    levels = np.atleast_1d(np.asarray(levels, np.float64))
     if samples.ndim < 1 or samples.shape[1:] != truth.shape or len(samples) < 2:
         raise ValueError(
-            f"samples must be [S, *truth.shape] with S >= 2, got {list(samples.shape)} for {list(truth.shape)}"
+            "samples must be [S, *truth.shape] with S >= 2, "
+            f"got {list(samples.shape)} for {list(truth.shape)}"
         )
     if not (np.isfinite(samples).all() and np.isfinite(truth).all()):
         raise ValueError("samples and truth must be finite, got NaN or infinity")
@@ -124,4 +128,5 @@ def coverage(samples, truth, levels) -> np.ndarray:
         raise ValueError(f"levels must be between 0 and 1, got {levels.tolist()}")
     centre, (low, high) = central_interval(samples, levels)
     deviation = wrap(truth - centre)
-    return ((low <= deviation) & (deviation <= high)).reshape(len(levels), -1).mean(1)
+    inside = (low <= deviation) & (deviation <= high)
+    return inside.reshape(len(levels), -1).mean(1)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..models.base import SequentialModel
+from ..models.base import Model
 
 
-def forecasts_from_every_step(model: SequentialModel, z: Tensor, u: Tensor) -> list[Tensor]:
+def forecasts_from_every_step(model: Model, z: Tensor, u: Tensor) -> list[Tensor]:
     """Forecasts from every state of a path: entry k holds, for every t <= T - k, where the
     transition's mean leads z_t in k steps.
 
@@ -19,13 +19,18 @@ def forecasts_from_every_step(model: SequentialModel, z: Tensor, u: Tensor) -> l
     Args:
         z, u: a path of states [N, T, Z] and the controls [N, T, U] (u_T is not used).
     Raises:
-        ValueError: z and u do not share N and T.
+        ValueError: z and u do not share N and T, or the model has no transition from (z, u) (its
+            `cannot` says why).
     """
+    if "transition" in model.cannot:
+        model.refuse("transition")
     if z.ndim != 3 or u.ndim != 3 or z.shape[:2] != u.shape[:2]:
         raise ValueError(
-            f"z and u must be [N, T, ·] with the same N and T, got {list(z.shape)} and {list(u.shape)}"
+            f"z and u must be [N, T, ·] with the same N and T, got {list(z.shape)} and "
+            f"{list(u.shape)}"
         )
-    T, ahead = z.shape[1], [z]
+    T = z.shape[1]
+    ahead = [z]
     for k in range(T - 1):
         ahead.append(model.transition(ahead[-1][:, : T - 1 - k], u[:, k : T - 1])[0])
     return ahead
@@ -39,7 +44,7 @@ class Start(NamedTuple):
 
 
 def best_start(
-    model: SequentialModel,
+    model: Model,
     z1: Tensor,
     x: Tensor,
     u: Tensor,
@@ -58,10 +63,8 @@ def best_start(
         x, u: [B, T, X] and [B, T, U].
     """
     z = z1.detach().clone().requires_grad_()
-    adam, best = (
-        torch.optim.Adam([z], lr=learning_rate),
-        Start(z1.detach().clone(), torch.full_like(z1[:, 0], torch.inf)),
-    )
+    adam = torch.optim.Adam([z], lr=learning_rate)
+    best = Start(z1.detach().clone(), torch.full_like(z1[:, 0], torch.inf))
     for _ in range(steps + 1):
         error = ((model.decode(model.predict(z, u)) - x) ** 2).mean((1, 2))
         better = error.detach() < best.error
@@ -69,8 +72,7 @@ def best_start(
             torch.where(better[:, None], z.detach(), best.z1),
             torch.where(better, error.detach(), best.error),
         )
-        (z.grad,) = torch.autograd.grad(
-            error.sum(), z
-        )  # of z alone: no gradient is left in the weights
+        # of z alone: no gradient is left in the weights
+        (z.grad,) = torch.autograd.grad(error.sum(), z)
         adam.step()
     return best

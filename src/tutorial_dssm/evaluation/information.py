@@ -2,6 +2,7 @@
 with its prior.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -21,18 +22,17 @@ def log_aggregate(z: Tensor, mean: Tensor, var: Tensor, chunk: int = 500) -> Ten
     """
     if z.ndim != 2 or mean.ndim != 2 or mean.shape != var.shape or z.shape[1] != mean.shape[1]:
         raise ValueError(
-            f"z must be [M, Z], mean and var [N, Z], got {list(z.shape)}, {list(mean.shape)}, {list(var.shape)}"
+            "z must be [M, Z], mean and var [N, Z], "
+            f"got {list(z.shape)}, {list(mean.shape)}, {list(var.shape)}"
         )
     precision = 1 / var
     constant = log_normal(torch.zeros_like(mean), mean, var)  # log N(0; mean, var)
-    # (z - m)²/v in three matrix products; the part without z is in the constant
-    rows = [
-        torch.logsumexp(part @ (mean * precision).T - 0.5 * part**2 @ precision.T + constant, 1)
-        for part in z.split(chunk)
-    ]
-    return torch.cat(rows) - torch.log(
-        torch.tensor(float(len(mean)), dtype=z.dtype, device=z.device)
-    )
+    rows = []
+    for part in z.split(chunk):
+        # (z - m)²/v in three matrix products; the part without z is in the constant
+        log_q = part @ (mean * precision).T - 0.5 * part**2 @ precision.T + constant
+        rows.append(torch.logsumexp(log_q, 1))
+    return torch.cat(rows) - math.log(len(mean))
 
 
 class RateSplit(NamedTuple):
@@ -65,35 +65,33 @@ def split_rate(
     log_q = log_normal(z, mean, var)
     log_mixture = log_aggregate(z, mean, var)
     sample = posterior.sample[:, 0]
-    log_p = (
-        torch.stack([model.log_prior(sample, generator) for _ in range(prior_draws)])
-        .double()
-        .mean(0)
-    )
+    draws = [model.log_prior_of_frames(sample, generator) for _ in range(prior_draws)]
+    log_p = torch.stack(draws).double().mean(0)
     squared_error = ((x - model.decode(sample)) ** 2).sum(1).double()
     return RateSplit(
-        *(
-            float(v.mean())
-            for v in (squared_error, log_q - log_p, log_q - log_mixture, log_mixture - log_p)
-        )
+        squared_error=float(squared_error.mean()),
+        rate=float((log_q - log_p).mean()),
+        information=float((log_q - log_mixture).mean()),
+        mismatch=float((log_mixture - log_p).mean()),
     )
 
 
-def frame_row(trained, x: Tensor, sigma: float | None = None) -> dict:
-    """One row of the book's table of frame models: a trained run (`experiments.load`) on held-out
-    frames x [N, X]; nats per frame.
+def frame_measures(
+    model: VAE, x: Tensor, noise: float, sigma: float | None = None
+) -> dict[str, float]:
+    """What the book's table of frame models says of one of them, on held-out frames x [N, X]; nats
+    per frame.
 
-    The distortion is taken at `sigma`, or at the noise in force where none is given.
+    Args:
+        noise: in force at the end of training.
+        sigma: the noise at which the distortion is taken; that in force where none is given.
     """
-    noise = float(trained.objective.noise()) if sigma is None else sigma
-    split = split_rate(trained.model, x, torch.Generator(x.device).manual_seed(0))
-    d = float(distortion(torch.tensor(split.squared_error, dtype=torch.float64), x.shape[1], noise))
+    at = noise if sigma is None else sigma
+    split = split_rate(model, x, torch.Generator(x.device).manual_seed(0))
+    d = float(distortion(torch.tensor(split.squared_error, dtype=torch.float64), x.shape[1], at))
     return {
-        "run": trained.experiment.name,
-        "seed": trained.experiment.seed,
-        "steps": trained.experiment.training.steps,
-        "sigma": noise,
-        "noise_in_force": float(trained.objective.noise()),
+        "sigma": at,
+        "noise_in_force": noise,
         "mse": split.squared_error / x.shape[1],
         "distortion": d,
         "rate": split.rate,

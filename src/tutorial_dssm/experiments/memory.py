@@ -1,16 +1,16 @@
 """How much memory a training run needs, computed without allocating it."""
 
-import inspect
 import weakref
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..data import pendulum
+from ..data import DATA
 from ..learning.training import Run
-from .runs import PRESETS, Experiment, build, source_and_preset
+from .runs import Experiment, build
 
 
 class Memory(NamedTuple):
@@ -28,21 +28,21 @@ class Memory(NamedTuple):
         return ", ".join(f"{name} {value / 1e9:.2f} GB" for name, value in self._asdict().items())
 
 
-class _Peak(TorchDispatchMode):
-    """Counts the bytes of all tensors on `meta` that are made in its block and still alive; `peak`
-    is the largest sum.
+class PeakBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors on `meta` that are made in its block and still alive.
+
+    `peak` is the largest sum.
     """
 
     def __init__(self, known: list[torch.Tensor]):
         super().__init__()
-        self.known, self.alive, self.total, self.peak = (
-            {t.untyped_storage()._cdata for t in known},
-            set(),
-            0,
-            0,
-        )
+        self.known = {t.untyped_storage()._cdata for t in known}
+        self.alive: set[int] = set()
+        self.total = self.peak = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         out = function(*args, **kwargs or {})
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor) and tensor.is_meta:
@@ -61,24 +61,20 @@ class _Peak(TorchDispatchMode):
 
 
 def training_memory(experiment: Experiment) -> Memory:
-    """What training an experiment takes, from two of its training steps on the `meta` device, where
-    tensors have sizes and no values.
+    """What training an experiment takes, from two steps on the `meta` device.
 
-    Left out: what PyTorch, CUDA and its libraries take for themselves (contexts, workspaces of
+    There tensors have sizes and no values. Left out: what PyTorch, CUDA and its libraries take for themselves (contexts, workspaces of
     convolutions, unused parts of cached blocks), and, before the first step, a second copy of the
     training frames on the device, from which the model is initialised.
     """
-    _, preset = source_and_preset(experiment.data)
-    usual = inspect.signature(pendulum.make_splits).parameters
-    n, n_test, T = (
-        PRESETS[preset].get(name, usual[name].default) for name in ("n", "n_test", "length")
-    )
+    sizes = DATA[experiment.data]
+    n, n_test, T = sizes.n, sizes.n_test, sizes.length
     run = Run(*build(experiment), experiment.training, experiment.seed, torch.device("meta"))
     B, X, U = experiment.training.batch, run.model.x_dim, run.model.u_dim
     x, u = torch.empty(B, T, X, device="meta"), torch.empty(B, T, U, device="meta")
     known = [x, u, *run.model.state_dict().values(), *run.objective.state_dict().values()]
     weights = sum(t.untyped_storage().nbytes() for t in known[2:])
-    with _Peak(known) as used:
+    with PeakBytes(known) as used:
         run.train_step(x, u, None)
         run.train_step(x, u, None)  # from the second one on Adam's moments are there from its start
     sequence = 4 * T * (X + U + 2)  # float32: frames, controls, true states

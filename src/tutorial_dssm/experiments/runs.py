@@ -1,155 +1,79 @@
-"""The named runs of the book: model x objective x data x seed, each a frozen dataclass."""
+"""Runs: model x objective x data x seed, each a frozen dataclass, and those that have a name."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from ..data import pendulum, sequences
-from ..evaluation import scores
-from ..learning.objectives import (
-    AnnealedConfig,
-    BalancedConfig,
-    ConstrainedConfig,
-    ELBOConfig,
-    LearnedNoiseConfig,
-    Objective,
-    make_objective,
-)
+from ..data import DATA, SequenceData, Splits
+from ..evaluation.scores import FORECAST_FRAMES, FORECAST_STEPS
+from ..learning.objectives import OBJECTIVES, ConstrainedConfig, Objective
 from ..learning.training import Run, TrainingConfig, choose_device, difference, train
-from ..models.base import Model
-from ..models.dkf import DKF, DKFConfig
-from ..models.dks import DKS, DKSConfig
-from ..models.dvbf import DVBF, DVBFConfig
-from ..models.dvbs import DVBS, DVBSConfig
-from ..models.e2c import E2C, E2CConfig
-from ..models.ekvae import EKVAE, EKVAEConfig
-from ..models.kvae import KVAE, KVAEConfig
-from ..models.lgssm import LGSSM, LGSSMConfig
-from ..models.rssm import RSSM, RSSMConfig
-from ..models.vae import VAE, VAEConfig
-from ..models.vhp import VHP, VHPConfig
+from ..models import MODELS, Model
 from ..names import check
-from ..probability import kalman
 
-MODELS = {
-    VAEConfig: VAE,
-    VHPConfig: VHP,
-    LGSSMConfig: LGSSM,
-    E2CConfig: E2C,
-    DKFConfig: DKF,
-    DKSConfig: DKS,
-    DVBFConfig: DVBF,
-    DVBSConfig: DVBS,
-    KVAEConfig: KVAE,
-    RSSMConfig: RSSM,
-    EKVAEConfig: EKVAE,
-}
-
-
-ModelConfig = (
-    VAEConfig
-    | VHPConfig
-    | LGSSMConfig
-    | E2CConfig
-    | DKFConfig
-    | DKSConfig
-    | DVBFConfig
-    | DVBSConfig
-    | KVAEConfig
-    | RSSMConfig
-    | EKVAEConfig
-)
-
-
-ObjectiveConfig = (
-    ELBOConfig | LearnedNoiseConfig | AnnealedConfig | ConstrainedConfig | BalancedConfig
-)
-
-
-DATA = ("pendulum", "gymnasium")
-
-
-# Arguments of `make_splits` where they are not its defaults. The full one holds out fewer sequences
-# than it trains on: 64 x 64 frames take room.
-PRESETS = {"small": {}, "full": {"n": 2000, "length": 50, "n_test": 200}}
-
-
-FULL_IMAGE = pendulum.PendulumConfig(
-    image_size=64, rod_width=0.15
-)  # the rod of 16 x 16 pixels is a blur at 64 x 64; 0.15 is 4.8 pixels there
-
-
-DATA_SEED = 0  # one data set for all runs; a run's seed sets initial weights, batches and noise
+PRESETS = ("small", "full")
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One run, complete: everything that decides its outcome on one machine."""
 
-    name: str  # <model>-<objective>
-    model: ModelConfig
-    objective: ObjectiveConfig
+    model_name: str  # of MODELS
+    objective_name: str  # of OBJECTIVES
+    model: Any  # the model's config, a frozen dataclass
+    objective: Any  # the objective's
     training: TrainingConfig = TrainingConfig()
-    data: str = "pendulum"  # one of DATA, with "-full" behind it for those of the full preset
-    seed: int = 0
+    data: str = "pendulum"  # of DATA
+    seed: int = 0  # of initial weights, batches and noise
+
+    @property
+    def name(self) -> str:
+        """What the command line calls it."""
+        return f"{self.model_name}-{self.objective_name}"
 
     def to_dict(self) -> dict:
         """As plain values, for JSON."""
         return asdict(self)
 
 
-# What the search on seeds 10-14 chose for each model (chapter 8, "The search, honestly"); all
-# objectives of a model share its model and training. "dks-classic" is the smoother without what the
-# search added to it: its decoder sees all of z, and nothing in it is slow or linear at the start.
-_MODELS = {
-    "vae": VAEConfig(),
-    "vhp": VHPConfig(),
-    "lgssm": LGSSMConfig(),
-    "e2c": E2CConfig(),
-    "dkf": DKFConfig(),
-    "dks": DKSConfig(),
-    "dks-classic": DKSConfig(seen=3, frame_path=False, gain=1.0, q0_seen=0.1, q0_hidden=0.1),
-    "dvbf": DVBFConfig(),
-    "dvbf-smoothing": DVBSConfig(),
-    "dvbf-smoothing-classic": DVBSConfig(frame_path=False, gain=1.0, q0_hidden=0.1),
-    "kvae": KVAEConfig(),
-    "kvae-markov": KVAEConfig(memory=False),
-    "rssm": RSSMConfig(),
-    "ekvae": EKVAEConfig(),
+# ---------------------------------------------------------------- the named runs
+
+# What the search on seeds 10-14 chose for each model (chapter 8, "The search, honestly") stands in
+# the model's own file; all objectives of a model share its settings. Here is what it chose of
+# training and constraint, where that is not the default of all.
+_SMOOTHER = TrainingConfig(steps=6000, noise_learning_rate=0.01, noise_warmup=2500)
+_TRAINING = {"dks": _SMOOTHER, "dks-classic": _SMOOTHER}
+_EKVAE = ConstrainedConfig()
+_OBJECTIVES = {
+    ("ekvae", "constrained"): _EKVAE,
+    ("ekvae", "rewo"): replace(_EKVAE, lambda0=1.0, damping=True),
 }
 
 
-_DKS_TRAINING = TrainingConfig(steps=6000, noise_learning_rate=0.01, noise_warmup=2500)
+def _combine(model_name: str, objective_name: str) -> Experiment:
+    """The named run of a registered model under a registered objective."""
+    goal = OBJECTIVES[objective_name].config
+    return Experiment(
+        model_name,
+        objective_name,
+        MODELS[model_name].config,
+        _OBJECTIVES.get((model_name, objective_name), goal),
+        _TRAINING.get(model_name, TrainingConfig()),
+    )
 
 
-_TRAINING = {"dks": _DKS_TRAINING, "dks-classic": _DKS_TRAINING}  # the others: TrainingConfig()
-
-
-_CONSTRAINT = ConstrainedConfig(target_mse=1.2e-3, lambda0=0.0024, rate_after=0.02)
-
-
-_CONSTRAINTS = {"ekvae": ConstrainedConfig()}  # the others: _CONSTRAINT
-
-
-def _objectives(model: str) -> dict:
-    """The objectives of a model, by name."""
-    constraint = _CONSTRAINTS.get(model, _CONSTRAINT)
-    objectives = {
-        "elbo": ELBOConfig(),
-        "elbo-learned-noise": LearnedNoiseConfig(),
-        "annealed": AnnealedConfig(),
-        "constrained": constraint,
-        "rewo": replace(constraint, lambda0=1.0, damping=True),
-    }
-    return objectives | ({"balanced": BalancedConfig()} if model == "rssm" else {})
-
-
-EXPERIMENTS = {
-    f"{m}-{o}": Experiment(f"{m}-{o}", config, objective, _TRAINING.get(m, TrainingConfig()))
-    for m, config in _MODELS.items()
-    for o, objective in _objectives(m).items()
-}
+def named_runs() -> dict[str, Experiment]:
+    """Every registered model under every objective that it can be trained with, by name."""
+    runs = [
+        _combine(m, o)
+        for m, recipe in MODELS.items()
+        for o, goal in OBJECTIVES.items()
+        if recipe.model.has_step_rates or not goal.objective.needs_step_rates
+    ]
+    return {run.name: run for run in runs}
 
 
 # The full preset: 64 x 64 frames, convolutions, 2000 sequences of 50 steps. It is meant for a GPU,
@@ -160,32 +84,31 @@ EXPERIMENTS = {
 # end near the bottom, where friction takes them: half of all frames are there, and the ring of the
 # first two principal components is bent.
 FULL_MODELS = ("dks", "rssm", "kvae", "ekvae")
+_FULL_OBJECTIVES: dict[str, Callable[[Any], Any]] = {
+    "constrained": lambda c: replace(c, target_mse=0.79 * c.target_mse, lambda0=c.lambda0 / 16),
+    "rewo": lambda c: replace(c, target_mse=0.79 * c.target_mse),
+}
 
 
-_FULL_NETWORK = {"x_dim": FULL_IMAGE.image_size**2, "network": "conv"}
-
-
-_FULL_TRAINING = {"batch": 50, "snapshot_sequences": 50}
-
-
-def _full(experiment: Experiment) -> Experiment:
-    """A named run in the full preset."""
-    objective = experiment.objective
-    if isinstance(objective, ConstrainedConfig):
-        lambda0 = objective.lambda0 if objective.damping else objective.lambda0 / 16
-        objective = replace(objective, target_mse=0.79 * objective.target_mse, lambda0=lambda0)
-    training = replace(experiment.training, **_FULL_TRAINING)
-    model = replace(experiment.model, **_FULL_NETWORK)
+def _full(run: Experiment) -> Experiment:
+    """A named run in the full preset. ValueError for a model that has none."""
+    if run.model_name not in FULL_MODELS:
+        raise ValueError(
+            f"{run.name} has no full preset; the models that have one are {', '.join(FULL_MODELS)}"
+        )
+    change = _FULL_OBJECTIVES.get(run.objective_name, lambda c: c)
     return replace(
-        experiment,
-        model=model,
-        objective=objective,
-        training=training,
-        data=f"{experiment.data}-full",
+        run,
+        model=replace(run.model, network="conv"),
+        objective=change(run.objective),
+        training=replace(run.training, batch=50, snapshot_sequences=50),
+        data=f"{run.data}-full",
     )
 
 
-FULL = {f"{m}-{o}": _full(EXPERIMENTS[f"{m}-{o}"]) for m in FULL_MODELS for o in _objectives(m)}
+def _check_seed(seed: int) -> None:
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be between 0 and 2**63 - 1, got {seed!r}")
 
 
 def get(
@@ -195,111 +118,76 @@ def get(
     data: str = "pendulum",
     preset: str = "small",
 ) -> Experiment:
-    """A named run with another seed, length or data set, small as in the book or in the full preset
-    (for a GPU).
+    """A named run with another seed, length or data set, small or in the full preset (for a GPU).
+
+    The model takes the sizes of frames and controls from the data set.
 
     ValueError for an unknown name (with the nearest), a model without a full preset, steps < 1 or a
     seed outside 0 … 2⁶³ - 1.
     """
-    check("run", name, EXPERIMENTS)
+    runs = named_runs()
+    check("run", name, runs)
     check("data set", data, DATA)
     check("preset", preset, PRESETS)
-    if preset == "full" and name not in FULL:
-        raise ValueError(
-            f"{name} has no full preset; the models that have one are {', '.join(FULL_MODELS)}"
-        )
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be between 0 and 2**63 - 1, got {seed}")
-    experiment = FULL[name] if preset == "full" else EXPERIMENTS[name]
-    training = experiment.training if steps is None else replace(experiment.training, steps=steps)
-    return replace(
-        experiment, seed=seed, data=f"{data}-full" if preset == "full" else data, training=training
-    )
-
-
-def source_and_preset(data: str) -> tuple[str, str]:
-    """What the `data` of an experiment says: one of DATA and one of PRESETS.
-
-    ValueError, with the nearest, for others.
-    """
-    source, dash, preset = data.partition("-")
-    preset = preset if dash else "small"
-    check("data set", source, DATA), check("preset", preset, PRESETS)
-    return source, preset
+    _check_seed(seed)
+    run = replace(runs[name], seed=seed, data=data)
+    if preset == "full":
+        run = _full(run)
+    if steps is not None:
+        run = replace(run, training=replace(run.training, steps=steps))
+    sizes = DATA[run.data]
+    return replace(run, model=replace(run.model, x_dim=sizes.x_dim, u_dim=sizes.u_dim))
 
 
 def from_dict(config: dict) -> Experiment:
-    """The inverse of `Experiment.to_dict`; ValueError when the config is of another version of the
-    package.
-    """
+    """The inverse of `Experiment.to_dict`; ValueError for a config of another version."""
     try:
-        source, preset = source_and_preset(config["data"])
-        known = get(config["name"], config["seed"], data=source, preset=preset)
-        parts = {
-            part: type(getattr(known, part))(**config[part])
-            for part in ("model", "objective", "training")
-        }
-        experiment = replace(known, **parts)
+        known = _combine(config["model_name"], config["objective_name"])
+        run = replace(
+            known,
+            model=type(known.model)(**config["model"]),
+            objective=type(known.objective)(**config["objective"]),
+            training=TrainingConfig(**config["training"]),
+            data=config["data"],
+            seed=config["seed"],
+        )
+        check("data set", run.data, DATA)
+        _check_seed(run.seed)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the config is of another version of this package ({error})") from error
-    if experiment.to_dict() != config:  # a setting that this version added has no value there
-        what = difference(config, experiment.to_dict())
-        raise ValueError(
-            f"the config of {experiment.name} is of another version of this package ({what})"
-        )
-    return experiment
+    if run.to_dict() != config:  # a setting that this version added has no value there
+        what = difference(config, run.to_dict())
+        raise ValueError(f"the config of {run.name} is of another version of this package ({what})")
+    return run
 
 
-def make_data(name: str) -> sequences.Splits:
-    """Train, validation and test sequences of an experiment's `data`: 500 each, T = 15, 16 x 16
-    pixels.
+# ---------------------------------------------------------------- data, weights, training
 
-    In the full preset 2000, 200 and 200 with T = 50 and 64 x 64 pixels.
+
+def make_data(name: str) -> Splits:
+    """Train, validation and test sequences of a registered data set.
+
+    ValueError for an unknown name, with the nearest.
     """
-    source, preset = source_and_preset(name)
-    if source == "gymnasium":
-        from .pendulum_gym import make_gym_splits
-
-        return make_gym_splits(DATA_SEED, **PRESETS[preset], **_image(source, preset))
-    return pendulum.make_splits(DATA_SEED, **PRESETS[preset], **_image(source, preset))
+    return DATA[name].splits()
 
 
-def make_long_data(name: str, n: int | None = None) -> sequences.SequenceData:
-    """Held-out sequences long enough for the forecast: 10 frames to look at, 100 to predict. 200 of
-    them if n is not given, 50 in the full preset.
-    """
-    source, preset = source_and_preset(name)
-    if n is None:
-        n = 50 if preset == "full" else 200
-    length = scores.FORECAST_FRAMES + scores.FORECAST_STEPS
-    generator = sequences.split_generator(DATA_SEED, 3)
-    if source == "gymnasium":
-        from .pendulum_gym import make_gym_sequences
-
-        return make_gym_sequences(n, length, generator, **_image(source, preset))
-    return pendulum.make_sequences(n, length, generator, **_image(source, preset))
-
-
-def _image(source: str, preset: str) -> dict:
-    """The argument of a data set that says how large its frames are, where it is not the default."""
-    if preset != "full":
-        return {}
-    return (
-        {"image_size": FULL_IMAGE.image_size} if source == "gymnasium" else {"config": FULL_IMAGE}
-    )
+def make_long_data(name: str, n: int | None = None) -> SequenceData:
+    """Held-out sequences long enough for the forecast: frames to look at, and steps to predict."""
+    return DATA[name].long(FORECAST_FRAMES + FORECAST_STEPS, n)
 
 
 def build(experiment: Experiment) -> tuple[Model, Objective]:
-    """Model and objective with initial weights from the seed; the global random state is left as it
-    was.
+    """Model and objective with initial weights from the seed.
+
+    The global random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(
-            experiment.seed
-        )  # the CPU's, where the weights are made
-        return MODELS[type(experiment.model)](experiment.model), make_objective(
-            experiment.objective
-        )
+        # The CPU's generator: the weights are made there.
+        torch.default_generator.manual_seed(experiment.seed)
+        model = MODELS[experiment.model_name].model(experiment.model)
+        objective = OBJECTIVES[experiment.objective_name].objective(experiment.objective)
+    return model, objective
 
 
 def run(
@@ -307,26 +195,20 @@ def run(
     folder: Path,
     device: str = "auto",
     progress: bool = True,
-    on_step=lambda run: None,
+    on_step: Callable[[Run], None] = lambda run: None,
     compiled: bool = False,
 ) -> Run:
     """Train an experiment in a folder, or go on where it stopped; a finished one is only loaded.
 
     Errors as `training.train`.
 
-    `compiled` compiles the filter step of an EKVAE (`kalman.compiled_filter_step`); ValueError for
-    a model that has none.
+    `compiled` compiles the step of the model's filter; ValueError for a model that has none.
     """
     where = choose_device(device)
     model, objective = build(experiment)
     if compiled:
-        if not isinstance(model, EKVAE):
-            raise ValueError(
-                f"{experiment.name} has no filter step to compile; only the ekvae runs have"
-            )
-        model.step = kalman.compiled_filter_step()
+        model.compile_step()
     state = Run(model, objective, experiment.training, experiment.seed, where)
     data = make_data(experiment.data)
-    model.initialise(data.train.x.to(where))
     train(state, data.train, data.validation, folder, experiment.to_dict(), progress, on_step)
     return state

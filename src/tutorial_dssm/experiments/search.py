@@ -6,11 +6,7 @@ from .. import files
 from . import storage
 from .tables import markdown, number
 
-# ---------------------------------------------------------------- the search
-
 SEARCH = storage.PRETRAINED / "search.json"
-
-
 FOUND = 0.95  # a seed counts as found when all three R² reach this
 
 
@@ -26,10 +22,7 @@ def load_search() -> list[dict]:
 
 
 def search_table(trials: Sequence[Mapping]) -> str:
-    """One line a setting: how many seeds found angle and velocity, and the worst and best seed.
-
-    Markdown.
-    """
+    """One line a setting: how many seeds found angle and velocity, the worst and best seed."""
     groups: dict[tuple, list[Mapping]] = {}
     for trial in trials:
         groups.setdefault((trial["model"], trial["settings"], trial["steps"]), []).append(trial)
@@ -40,18 +33,8 @@ def search_table(trials: Sequence[Mapping]) -> str:
         bent = [t["r2_velocity_knn"] for t in group if t.get("r2_velocity_knn") is not None]
         errors = [t["mse_open_loop"] for t in group if t["mse_open_loop"] is not None]
         found = sum(min(a, v) >= FOUND for a, v in zip(angle, velocity))
-        body.append(
-            [
-                model,
-                settings,
-                str(steps),
-                f"{found} of {len(group)}",
-                _range(angle, 3),
-                _range(velocity, 3),
-                _range(bent, 3),
-                _range(errors, 4),
-            ]
-        )
+        ranges = [_range(angle, 3), _range(velocity, 3), _range(bent, 3), _range(errors, 4)]
+        body.append([model, settings, str(steps), f"{found} of {len(group)}", *ranges])
     head = [
         "model",
         "settings",

@@ -10,32 +10,13 @@ from torch import Tensor
 from .. import files
 from ..evaluation import scores
 from ..learning.objectives import Objective
-from ..learning.training import CHECKPOINT, MODEL, choose_device
-from ..models.base import Model, SequentialModel
+from ..learning.training import CHECKPOINT, MODEL, choose_device, load_weights
+from ..models import Model, SequentialModel
 from ..names import check
-from .runs import EXPERIMENTS, Experiment, build, from_dict, make_data, make_long_data
-
-
-def load_study() -> list[dict]:
-    """The rows of the shipped study: a row per model, objective and seed, with the keys of
-    `evaluate`, the IWAE bound, config hash and versions.
-    """
-    return files.read_json(PRETRAINED / "study.json")
-
-
-def load_tuning() -> list[dict]:
-    """The runs that chose the study's settings (`book/make_tuning.py`): a row per objective,
-    setting and model, on one seed and validation films.
-    """
-    return files.read_json(PRETRAINED / "study_tuning.json")
-
+from .runs import Experiment, build, from_dict, make_data, make_long_data, named_runs
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-
-
-HISTORY = (
-    "-history"  # NAME-history.safetensors beside NAME.safetensors: how shipped weights came about
-)
+HISTORY = "-history"  # NAME-history.safetensors: how the weights of NAME.safetensors came about
 
 
 @dataclass(frozen=True)
@@ -51,12 +32,9 @@ def _load(path: Path, device: str = "cpu") -> Trained:
     tensors, config = files.read_tensors(path)
     experiment = from_dict(config)
     model, objective = build(experiment)
-    model.to(choose_device(device)), objective.to(choose_device(device))
+    where = choose_device(device)
     try:
-        for name, module in (("model.", model), ("objective.", objective)):
-            module.load_state_dict(
-                {k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)}
-            )
+        load_weights(model.to(where), objective.to(where), tensors)
     except RuntimeError as error:
         what = str(error).splitlines()[-1].strip()
         raise ValueError(
@@ -66,19 +44,19 @@ def _load(path: Path, device: str = "cpu") -> Trained:
 
 
 def load_run(folder: Path, device: str = "cpu") -> Trained:
-    """The finished run in a folder.
-
-    ValueError when there is none, or an unfinished or damaged one.
-    """
+    """The finished run in a folder. ValueError where there is none, an unfinished or damaged one."""
     folder = Path(folder)
     if not (folder / MODEL).exists():
-        state = (
-            "an unfinished run: train it to the end first"
-            if (folder / CHECKPOINT).exists()
-            else "no run"
-        )
+        unfinished = (folder / CHECKPOINT).exists()
+        state = "an unfinished run: train it to the end first" if unfinished else "no run"
         raise ValueError(f"{folder} holds {state}")
     return _load(folder / MODEL, device)
+
+
+def shipped() -> list[str]:
+    """Names of the runs whose weights the package ships (seed 0)."""
+    stems = (path.stem for path in PRETRAINED.glob("*.safetensors"))
+    return sorted(stem for stem in stems if not stem.endswith(HISTORY))
 
 
 def load_pretrained(name: str, device: str = "cpu") -> Trained:
@@ -86,15 +64,18 @@ def load_pretrained(name: str, device: str = "cpu") -> Trained:
 
     ValueError for an unknown name (with the nearest) or one without weights.
     """
-    names = sorted(p.stem for p in PRETRAINED.glob("*.safetensors") if not p.stem.endswith(HISTORY))
-    check("run", name, {*names, *EXPERIMENTS})
+    names = shipped()
+    check("run", name, {*names, *named_runs()})
     if name not in names:
         raise ValueError(f"the package ships no weights of {name}: train it, then give its folder")
     return _load(PRETRAINED / f"{name}.safetensors", device)
 
 
 def load(name_or_folder: str, device: str = "cpu") -> Trained:
-    """A run by folder, or shipped weights by name; errors as `load_run` and `load_pretrained`."""
+    """A run by folder, or shipped weights by name.
+
+    Errors as `load_run` and `load_pretrained`.
+    """
     if Path(name_or_folder).is_dir():
         return load_run(Path(name_or_folder), device)
     if Path(name_or_folder).name != name_or_folder:
@@ -111,8 +92,9 @@ class TrainingRecord(NamedTuple):
 
 
 def training_record_path(name_or_folder: str | Path) -> Path:
-    """Where the record of a run is, or would be: the checkpoint of a folder, or the history beside
-    shipped weights.
+    """Where the record of a run is, or would be.
+
+    That is the checkpoint of a folder, or the history beside shipped weights.
     """
     if Path(name_or_folder).is_dir():
         return Path(name_or_folder) / CHECKPOINT
@@ -122,15 +104,14 @@ def training_record_path(name_or_folder: str | Path) -> Path:
 def load_training_record(name_or_folder: str | Path) -> TrainingRecord:
     """History and snapshots of a run by folder, or of shipped weights by name.
 
-    ValueError when there are none.
+    ValueError where there are none.
     """
-    tensors, _ = files.read_tensors(training_record_path(name_or_folder))
+    path = training_record_path(name_or_folder)
+    tensors, _ = files.read_tensors(path)
     try:
         return TrainingRecord(*(tensors[name] for name in TrainingRecord._fields))
     except KeyError as error:
-        raise ValueError(
-            f"{training_record_path(name_or_folder)} holds no {error.args[0]}"
-        ) from error
+        raise ValueError(f"{path} holds no {error.args[0]}") from error
 
 
 def load_results() -> list[dict]:
@@ -138,25 +119,51 @@ def load_results() -> list[dict]:
     return files.read_json(PRETRAINED / "results.json")
 
 
-def evaluate(trained: Trained, split: str = "test") -> dict:
-    """Evaluate a trained run on the held-out sequences of its data set (500; 200 in the full
-    preset): numbers by name, with run, seed and steps.
+def load_study() -> list[dict]:
+    """The rows of the shipped study, one per model, objective and seed.
+
+    They have the keys of `evaluate`, the IWAE bound, the config's hash and versions.
     """
-    e = trained.experiment
-    if not isinstance(trained.model, SequentialModel):
-        raise ValueError(
-            f"{e.name} is a model of single frames: it cannot predict, and there is nothing to evaluate over time"
-        )
-    device = next(trained.model.parameters()).device
-    data = getattr(make_data(e.data), split).to(device)
-    with torch.no_grad():
-        result = scores.evaluate(
-            trained.model, trained.objective.noise(), data, make_long_data(e.data).to(device)
-        )
+    return files.read_json(PRETRAINED / "study.json")
+
+
+def load_tuning() -> list[dict]:
+    """The runs that chose the study's settings, on one seed and validation sequences.
+
+    A row per objective, setting and model.
+    """
+    return files.read_json(PRETRAINED / "study_tuning.json")
+
+
+def names_of(experiment: Experiment) -> dict[str, str | int]:
+    """What every row says first: run, model, objective, seed, steps and data."""
     return {
-        "run": e.name,
-        "seed": e.seed,
-        "steps": e.training.steps,
-        "data": e.data,
-        **result.to_dict(),
+        "run": experiment.name,
+        "model": experiment.model_name,
+        "objective": experiment.objective_name,
+        "seed": experiment.seed,
+        "steps": experiment.training.steps,
+        "data": experiment.data,
     }
+
+
+def evaluate(trained: Trained, split: str = "test") -> dict:
+    """Evaluate a trained run on the held-out sequences of its data set.
+
+    Returns:
+        Numbers by name, with run, seed and steps.
+    Raises:
+        ValueError: the model cannot predict (one of single frames).
+    """
+    model, data = trained.model, trained.experiment.data
+    if not isinstance(model, SequentialModel):
+        raise ValueError(
+            f"{trained.experiment.name} is a model of single frames: "
+            "it cannot predict, and there is nothing to evaluate over time"
+        )
+    device = next(model.parameters()).device
+    sequences = getattr(make_data(data), split).to(device)
+    long = make_long_data(data).to(device)
+    with torch.no_grad():
+        result = scores.evaluate(model, trained.objective.noise(), sequences, long)
+    return names_of(trained.experiment) | result.to_dict()

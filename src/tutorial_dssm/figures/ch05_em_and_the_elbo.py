@@ -1,127 +1,120 @@
-"""The figures of the chapter on EM: data in, matplotlib `Figure` out.
-
-Colours are those of Okabe & Ito (2008). Information is in nats per sequence. No function trains,
-shows or saves anything, and none touches matplotlib's global state.
-"""
+"""The figures of the chapter on EM; information is in nats per sequence."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 
 import numpy as np
 from matplotlib.animation import FuncAnimation
 from matplotlib.figure import Figure
 
-from .style import BLACK, BLUE, CYCLE, ORANGE, RED, as_array, plain_axes
+from .style import (
+    BLACK,
+    BLUE,
+    ORANGE,
+    RED,
+    Array,
+    Series,
+    as_array,
+    new_figure,
+    plain,
+    plain_axis,
+    series_styles,
+)
 
 LIKELIHOOD = "log-likelihood (nats per sequence)"
 
 
 def likelihood_plane(
-    f,
-    r,
-    values,
+    f: Array,
+    r: Array,
+    values: Array,
     paths: Mapping[str, Sequence[tuple[float, float]]],
     truth: tuple[float, float] | None = None,
 ) -> Figure:
     """Log-likelihood over the transition f [G] and the noise variance r [H] as contours, values [H,
     G]; paths {name: [(f, r), ...]} on it.
     """
-    values = as_array(values)
-    figure, axes = plain_axes(1, 1, 6.4, 4.2)
-    axis, top = axes[0, 0], values.max()
-    levels = top - np.array([40.0, 20, 10, 5, 2, 1, 0.5, 0.2, 0.05])
-    axis.contour(
-        as_array(f),
-        as_array(r),
-        values,
-        levels=levels,
-        colors="0.65",
-        linewidths=0.9,
-        linestyles="solid",
-    )
-    for (name, path), colour, marker in zip(paths.items(), CYCLE, "os^"):
-        axis.plot(*np.transpose(path), marker + "-", color=colour, ms=4, lw=1.3, label=name)
+    f, r, values = (as_array(v) for v in (f, r, values))
+    levels = values.max() - np.array([40.0, 20, 10, 5, 2, 1, 0.5, 0.2, 0.05])
+    figure, axis = plain_axis(6.4, 4.2)
+    axis.contour(f, r, values, levels, colors="0.65", linewidths=0.9, linestyles="solid")
+    for (name, path), style in zip(paths.items(), series_styles()):
+        axis.plot(*np.transpose(path), ms=4, lw=1.3, label=name, **style.marked)
     if truth is not None:
         axis.plot(*truth, "*", color=BLACK, ms=11, label="made the data")
     axis.set(xlabel="transition f", ylabel="variance r of the observation noise", yscale="log")
-    axis.set_xlim(as_array(f).min(), as_array(f).max())
-    axis.set_ylim(as_array(r).min(), as_array(r).max())
+    axis.set(xlim=(f.min(), f.max()), ylim=(r.min(), r.max()))
     axis.legend(fontsize=8, framealpha=0.9)
     return figure
 
 
-def climb(paths: Mapping[str, Sequence[float]], best: float) -> Figure:
+def climb(paths: Mapping[str, Array], best: float) -> Figure:
     """What is missing to the best value, over iterations, on a logarithmic axis. paths {name:
     values [K]}, best: nats.
     """
-    figure, axes = plain_axes(1, 1, 6.4, 3.3)
-    for (name, values), colour in zip(paths.items(), CYCLE):
-        axes[0, 0].plot(best - as_array(values), color=colour, lw=1.8, label=name)
-    axes[0, 0].set(
-        xlabel="iteration (one pass over the data)",
-        ylabel="below the best (nats per sequence)",
-        yscale="log",
-    )
-    axes[0, 0].legend(fontsize=9)
+    figure, axis = plain_axis(6.4, 3.3)
+    for (name, values), style in zip(paths.items(), series_styles()):
+        axis.plot(best - as_array(values), lw=1.8, label=name, **style.lined)
+    axis.set(xlabel="iteration (one pass over the data)", yscale="log")
+    axis.set(ylabel="below the best (nats per sequence)")
+    axis.legend(fontsize=9)
     return figure
 
 
 def rates(
-    noise, formula: Mapping[str, Sequence[float]], measured: Mapping[str, Sequence[float]]
+    noise: Sequence[float],
+    formula: Mapping[str, Sequence[float]],
+    measured: Mapping[str, Sequence[float]],
 ) -> Figure:
     """Share of the error that one iteration leaves, against the observation noise: from curvatures
     (lines) and measured (markers).
     """
-    figure, axes = plain_axes(1, 1, 6.4, 3.3)
-    for (name, values), colour, marker in zip(formula.items(), CYCLE, "osD^"):
-        axes[0, 0].plot(noise, values, color=colour, lw=1.5)
-        axes[0, 0].plot(noise, measured[name], marker, color=colour, ms=6, label=name)
-    axes[0, 0].set(
-        xlabel="variance r of the observation noise",
-        ylabel="error left by one iteration",
-        xscale="log",
-        ylim=(0, 1.03),
-    )
-    axes[0, 0].legend(fontsize=9)
+    figure, axis = plain_axis(6.4, 3.3)
+    for (name, values), style in zip(formula.items(), series_styles()):
+        axis.plot(noise, values, color=style.colour, lw=1.5)
+        axis.plot(noise, measured[name], ms=6, label=name, **style.points)
+    axis.set(xlabel="variance r of the observation noise", xscale="log")
+    axis.set(ylabel="error left by one iteration", ylim=(0, 1.03))
+    axis.legend(fontsize=9)
     return figure
 
 
-def two_curves(grid, exact, bound, label: str, truth: float) -> Figure:
+def two_curves(grid: Array, exact: Array, bound: Array, label: str, truth: float) -> Figure:
     """The likelihood and the best bound under a restricted posterior over one parameter; the maxima
     are marked. All [G].
     """
-    grid, curves = (
-        as_array(grid),
-        {"log-likelihood": as_array(exact), "best bound, q independent over time": as_array(bound)},
-    )
-    figure, axes = plain_axes(1, 1, 6.4, 3.4)
-    axis = axes[0, 0]
-    for (name, values), colour in zip(curves.items(), (BLUE, RED)):
-        k = values.argmax()
-        axis.plot(grid, values, color=colour, lw=1.8, label=name)
-        axis.plot(grid[k], values[k], "o", color=colour, ms=8)
-    axis.axvline(truth, color=BLACK, lw=1, ls="--", label="made the data")
+    grid = as_array(grid)
+    curves = {"log-likelihood": exact, "best bound, q independent over time": bound}
+    figure, axis = plain_axis(6.4, 3.4)
+    for (name, curve), style in zip(curves.items(), series_styles()):
+        values = as_array(curve)
+        top = values.argmax()
+        axis.plot(grid, values, lw=1.8, label=name, **style.lined)
+        axis.plot(grid[top], values[top], ms=8, **style.points)
+    axis.axvline(truth, color=BLACK, lw=1, ls=":", label="made the data")
     axis.set(xlabel=label, ylabel="nats per sequence")
     axis.legend(fontsize=8)
     return figure
 
 
-def eigenvalues(sets: Mapping[str, Sequence[complex]]) -> Figure:
-    """Eigenvalues of transitions in the complex plane with the unit circle."""
-    figure, axes = plain_axes(1, 1, 4.4, 4.2)
-    axis, angle = axes[0, 0], np.linspace(0, 2 * np.pi, 200)
+def eigenvalues(sets: Mapping[str, Array]) -> Figure:
+    """Eigenvalues of transitions in the complex plane with the unit circle; the first set as black
+    stars.
+    """
+    angle = np.linspace(0, 2 * np.pi, 200)
+    figure, axis = plain_axis(4.4, 4.2)
     axis.plot(np.cos(angle), np.sin(angle), color="0.7", lw=1)
-    for (name, values), colour, marker, size in zip(
-        sets.items(), (BLACK, *CYCLE), "*os^", (13, 8, 5, 5)
-    ):
-        values = as_array(values)
-        axis.plot(values.real, values.imag, marker, color=colour, ms=size, label=name)
+    styles = chain([Series(BLACK, "*", "-")], series_styles())
+    for (name, values), style, size in zip(sets.items(), styles, chain((13, 8), repeat(5))):
+        points = as_array(values)
+        axis.plot(points.real, points.imag, ms=size, label=name, **style.points)
     axis.set(xlabel="real part", ylabel="imaginary part", aspect="equal")
     axis.legend(fontsize=8, loc="center")
     return figure
 
 
 def lower_bounds(
-    grid, exact, bounds: Sequence, points: Sequence[float], label: str
+    grid: Array, exact: Array, bounds: Sequence[Array], points: Sequence[float], label: str
 ) -> FuncAnimation:
     """Animation: each bound touches the likelihood at the current parameter; its maximum is the
     next one.
@@ -129,28 +122,22 @@ def lower_bounds(
     grid [G], exact [G], bounds: K arrays [G], points: K + 1 parameters.
     """
     grid, exact = as_array(grid), as_array(exact)
-    figure = Figure(figsize=(6, 3.8), dpi=80)
+    low, high = exact.min() - 0.1 * np.ptp(exact), exact.max() + 0.08 * np.ptp(exact)
+    figure = new_figure(6, 3.8, dpi=80, layout=None)
     axis = figure.subplots()
     figure.subplots_adjust(left=0.14, right=0.98, top=0.9, bottom=0.14)
-    low, high = exact.min() - 0.1 * np.ptp(exact), exact.max() + 0.08 * np.ptp(exact)
 
-    def draw(frame: int):
+    def draw(frame: int) -> list:
         """One picture of the animation."""
         k, moved = divmod(frame, 2)
+        now, after, bound = points[k], points[k + 1], as_array(bounds[k])
         axis.clear()
-        axis.spines[["top", "right"]].set_visible(False)
+        plain(axis)
         axis.plot(grid, exact, color=BLUE, lw=2, label="log-likelihood")
-        axis.plot(grid, as_array(bounds[k]), color=ORANGE, lw=1.8, label="bound")
-        now = points[k]
+        axis.plot(grid, bound, color=ORANGE, lw=1.8, label="bound")
         axis.plot(now, np.interp(now, grid, exact), "o", color=BLUE, ms=7)
         if moved:
-            axis.plot(
-                points[k + 1],
-                np.interp(points[k + 1], grid, as_array(bounds[k])),
-                "^",
-                color=RED,
-                ms=8,
-            )
+            axis.plot(after, np.interp(after, grid, bound), "^", color=RED, ms=8)
         step = "M-step: go to the top of the bound" if moved else "E-step: the bound touches"
         axis.set(xlabel=label, ylabel=LIKELIHOOD, ylim=(low, high), xlim=(grid[0], grid[-1]))
         axis.set_title(f"iteration {k + 1}, {step}", fontsize=10)

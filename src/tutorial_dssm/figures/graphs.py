@@ -2,6 +2,9 @@
 VAE.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import daft
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
@@ -9,25 +12,33 @@ from matplotlib.figure import Figure
 from .style import DPI, RED
 
 
-def _graphical_model(nodes, edges, dashed) -> Figure:
-    """nodes (name, text, x, y, observed); edges and dashed (from, to), the second with dashed
-    arrows.
-    """
+class Node(NamedTuple):
+    """A circle of the graph; one without a text is a place where arrows begin or end."""
+
+    name: str
+    text: str
+    x: float
+    y: float
+    observed: bool = False  # shaded
+
+
+Edge = tuple[str, str]  # names of the nodes: from, to
+
+_STEPS = (("a", "t-1", 0.0), ("b", "t", 1.6), ("c", "t+1", 3.2))
+
+
+def _draw(nodes: Sequence[Node], edges: Sequence[Edge], dashed: Sequence[Edge]) -> Figure:
+    """Nodes, arrows, and dashed arrows that are bent."""
     pgm = daft.PGM(grid_unit=2.0, node_unit=1.1, line_width=1.2, observed_style="shaded")
-    for name, text, x, y, observed in nodes:
-        pgm.add_node(
-            name,
-            text,
-            x,
-            y,
-            observed=observed,
-            plot_params=None if text else {"ec": "none", "fc": "none"},
-        )
+    for node in nodes:
+        invisible = None if node.text else {"ec": "none", "fc": "none"}
+        pgm.add_node(*node[:4], observed=node.observed, plot_params=invisible)
     for tail, head in edges:
         pgm.add_edge(tail, head)
     pgm.render(dpi=DPI)
-    figure, centres = pgm.figure, {name: pgm._ctx.convert(x, y) for name, _, x, y, _ in nodes}
-    style = {
+    figure = pgm.figure
+    centres = {node.name: pgm._ctx.convert(node.x, node.y) for node in nodes}
+    arrow = {
         "arrowstyle": "-|>",
         "ls": (0, (4, 2)),
         "color": RED,
@@ -37,14 +48,28 @@ def _graphical_model(nodes, edges, dashed) -> Figure:
         "connectionstyle": "arc3,rad=0.35",
     }
     for tail, head in dashed:
-        figure.axes[0].annotate("", centres[head], centres[tail], arrowprops=style)
-    plt.close(
-        figure
-    )  # daft draws through pyplot; without this a notebook would show the figure twice
+        figure.axes[0].annotate("", centres[head], centres[tail], arrowprops=arrow)
+    # daft draws through pyplot; without this a notebook would show the figure twice
+    plt.close(figure)
     return figure
 
 
-_STEPS = (("a", "t-1", 0.0), ("b", "t", 1.6), ("c", "t+1", 3.2))
+def _chain(rows: Sequence[tuple[str, float]]) -> tuple[list[Node], list[Edge]]:
+    """Three steps of u -> z -> …: a row of nodes at its height for each letter, from the controls
+    at the top to the frames at the bottom, and the Markov chain of the states.
+    """
+    heights = dict(rows)
+    nodes = [Node("start", "", -1.3, heights["z"]), Node("end", "", 4.5, heights["z"])]
+    edges = [("start", "z_a"), ("z_c", "end"), ("u_c", "end")]
+    for k, index, x in _STEPS:
+        for letter, y in rows:
+            text = f"${letter}_{{{index}}}$"
+            nodes.append(Node(f"{letter}_{k}", text, x, y, observed=letter in "ux"))
+        below = [letter for letter, _ in rows if letter != "u"]
+        edges += [(f"{upper}_{k}", f"{lower}_{k}") for upper, lower in zip(below, below[1:])]
+    for tail, head in (("a", "b"), ("b", "c")):
+        edges += [(f"z_{tail}", f"z_{head}"), (f"u_{tail}", f"z_{head}")]
+    return nodes, edges
 
 
 def graphical_model_dssm(inference: bool = False) -> Figure:
@@ -54,44 +79,15 @@ def graphical_model_dssm(inference: bool = False) -> Figure:
     With `inference`, dashed arrows show the posterior of z_t, which needs the state before and the
     present and future frames.
     """
-    nodes = [
-        ("start", "", -1.3, 1.3, False),
-        ("end", "", 4.5, 1.3, False),
-        ("u_end", "", 4.5, 2.6, False),
-    ]
-    edges, dashed = [("start", "z_a"), ("z_c", "end")], []
-    for k, index, x in _STEPS:
-        nodes += [
-            (f"u_{k}", f"$u_{{{index}}}$", x, 2.6, True),
-            (f"z_{k}", f"$z_{{{index}}}$", x, 1.3, False),
-            (f"x_{k}", f"$x_{{{index}}}$", x, 0.0, True),
-        ]
-        edges.append((f"z_{k}", f"x_{k}"))
-    for tail, head in (("a", "b"), ("b", "c")):
-        edges += [(f"z_{tail}", f"z_{head}"), (f"u_{tail}", f"z_{head}")]
-    edges.append(("u_c", "end"))
-    if inference:
-        dashed = [("x_b", "z_b"), ("x_c", "z_b")]
-    return _graphical_model([n for n in nodes if n[0] != "u_end"], edges, dashed)
+    nodes, edges = _chain([("u", 2.6), ("z", 1.3), ("x", 0.0)])
+    dashed = [("x_b", "z_b"), ("x_c", "z_b")] if inference else []
+    return _draw(nodes, edges, dashed)
 
 
 def graphical_model_ekvae(inference: bool = False) -> Figure:
     """The extended Kalman VAE: states z, auxiliary variables a, frames x. With `inference`, dashed
     arrows show q(a_t | x_t), the learned part of it.
     """
-    nodes = [("start", "", -1.3, 2.4, False), ("end", "", 4.5, 2.4, False)]
-    edges, dashed = [("start", "z_a"), ("z_c", "end")], []
-    for k, index, x in _STEPS:
-        nodes += [
-            (f"u_{k}", f"$u_{{{index}}}$", x, 3.6, True),
-            (f"z_{k}", f"$z_{{{index}}}$", x, 2.4, False),
-            (f"a_{k}", f"$a_{{{index}}}$", x, 1.2, False),
-            (f"x_{k}", f"$x_{{{index}}}$", x, 0.0, True),
-        ]
-        edges += [(f"z_{k}", f"a_{k}"), (f"a_{k}", f"x_{k}")]
-    for tail, head in (("a", "b"), ("b", "c")):
-        edges += [(f"z_{tail}", f"z_{head}"), (f"u_{tail}", f"z_{head}")]
-    edges.append(("u_c", "end"))
-    if inference:
-        dashed = [(f"x_{k}", f"a_{k}") for k, _, _ in _STEPS]
-    return _graphical_model(nodes, edges, dashed)
+    nodes, edges = _chain([("u", 3.6), ("z", 2.4), ("a", 1.2), ("x", 0.0)])
+    dashed = [(f"x_{k}", f"a_{k}") for k, _, _ in _STEPS] if inference else []
+    return _draw(nodes, edges, dashed)

@@ -1,6 +1,4 @@
-"""Frames that are no sequences: scikit-learn's digits, and training a frame model on them in
-memory.
-"""
+"""Training a model of single frames in memory: nothing is stored."""
 
 import torch
 from torch import Tensor
@@ -11,9 +9,7 @@ from .training import Run, TrainingConfig
 
 
 def no_control(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames [N, X] as sequences of one step, x [N, 1, X] and u = 0 [N, 1, 1]: what a frame model
-    takes.
-    """
+    """Frames [N, X] as what a frame model takes: x [N, 1, X] and u = 0 [N, 1, 1]."""
     return x[:, None], torch.zeros(len(x), 1, 1, dtype=x.dtype, device=x.device)
 
 
@@ -34,5 +30,6 @@ def fit(
     for _ in range(config.steps):
         rows = torch.randperm(len(x), generator=run.generator, device=x.device)[: config.batch]
         losses.append(run.train_step(sequences[rows], u[rows], run.generator).loss.detach())
-    model.eval(), objective.eval()
+    model.eval()
+    objective.eval()
     return torch.stack(losses)

@@ -1,20 +1,24 @@
 """Objectives: ways to weigh the squared error of a model against its rate.
 
-Every objective is a function of `Terms` = (squared error, rate) and never sees the model. With p(x
-| z) = N(decoder, σ² I) and n = T·X values in a sequence, the distortion is D = squared error/(2σ²)
-+ (n/2) log 2πσ² and the ELBO is -(D + R), all in nats per sequence. Fixed σ, learned σ and the
-Lagrangian differ only in the price they put on squared error; what they learn on the way (σ, λ,
-moving average, phase) is saved state.
+Every objective is a function of `Terms` = (squared error, rate) and never sees the model. With
+p(x | z) = N(decoder, σ² I) and n = T·X values in a sequence, the distortion is
+D = squared error/(2σ²) + (n/2) log 2πσ² and the ELBO is -(D + R), all in nats per sequence. Fixed
+σ, learned σ and the Lagrangian differ only in the price they put on squared error; what they learn
+on the way (σ, λ, moving average, phase) is saved state.
+
+An objective registers itself at the end of this file, with the settings of a named run.
 """
 
 import math
-from dataclasses import dataclass
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..models.base import Terms
+from ..names import Registry
 
 
 class Report(NamedTuple):
@@ -30,7 +34,7 @@ class Report(NamedTuple):
     constraint: Tensor
 
 
-def distortion(squared_error: Tensor, n: int, sigma: Tensor | float) -> Tensor:
+def distortion(squared_error: Tensor, n: Tensor | float, sigma: Tensor | float) -> Tensor:
     """-log N(x; x̂, σ² I) from the squared error |x - x̂|² over n values: nats.
 
     Equations: bal-distortion, vae-distortion
@@ -39,41 +43,50 @@ def distortion(squared_error: Tensor, n: int, sigma: Tensor | float) -> Tensor:
     return squared_error / (2 * sigma**2) + 0.5 * n * log(2 * math.pi * sigma**2)
 
 
-class Objective(nn.Module):
-    """Base class.
+class Objective(nn.Module, ABC):
+    """Base class: calling it with (terms, n) gives a `Report`.
 
-    Calling it with (terms, n) gives a `Report`; while `self.training` it also advances its own
-    state by a step.
+    While `self.training` a call also advances the objective's own state by a step.
     """
 
-    def forward(self, terms: Terms, n: int) -> Report:
-        """terms of a batch, n = T·X values per sequence."""
-        raise NotImplementedError
+    needs_step_rates: ClassVar[bool] = False  # of `Terms`: not every model has them
 
+    @abstractmethod
+    def forward(self, terms: Terms, n: float) -> Report:
+        """terms of a batch, n = T·X values per sequence (their mean where frames are missing)."""
+
+    @abstractmethod
     def noise(self) -> Tensor:
         """The observation noise σ at which the model's ELBO is quoted (σ/√λ under a constraint)."""
-        raise NotImplementedError
 
-    def _report(self, loss, d, rate, mse, weight, sigma, constraint=None) -> Report:
-        zero = torch.zeros_like(mse)
-        values = (
-            d,
-            rate,
-            mse,
-            zero + weight,
-            zero + sigma,
-            zero if constraint is None else constraint,
-        )
-        return Report(loss, *(v.detach() for v in values))
+    @property
+    def target_mse(self) -> float | None:
+        """The squared error per pixel that a constraint holds; None where there is none."""
+        return None
 
 
-def _check_positive(config, *names: str) -> None:
+def _report(
+    loss: Tensor,
+    d: Tensor,
+    rate: Tensor,
+    mse: Tensor,
+    sigma: Tensor,
+    weight: Tensor | float = 1.0,
+    constraint: Tensor | float = 0.0,
+) -> Report:
+    """The report of a step; everything but the loss is detached."""
+    zero = torch.zeros_like(mse)
+    values = (d, rate, mse, zero + weight, zero + sigma, zero + constraint)
+    return Report(loss, *(v.detach() for v in values))
+
+
+def _check_positive(config: Any, *names: str) -> None:
     for name in names:
         if not getattr(config, name) > 0:
             raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
 
 
-def _means(terms: Terms, n: int) -> tuple[Tensor, Tensor, Tensor]:
+def _means(terms: Terms, n: float) -> tuple[Tensor, Tensor, Tensor]:
     """Batch means of squared error and rate, and the squared error per value."""
     squared_error, rate = terms.squared_error.mean(), terms.rate.mean()
     return squared_error, rate, squared_error / n
@@ -85,7 +98,7 @@ class ELBOConfig:
 
     sigma: float = 0.1  # standard deviation of a pixel
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive(self, "sigma")
 
 
@@ -99,11 +112,11 @@ class ELBO(Objective):
         super().__init__()
         self.register_buffer("sigma", torch.tensor(config.sigma))
 
-    def forward(self, terms: Terms, n: int) -> Report:
+    def forward(self, terms: Terms, n: float) -> Report:
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.sigma)
-        return self._report(d + rate, d, rate, mse, 1.0, self.sigma)
+        return _report(d + rate, d, rate, mse, self.sigma)
 
     def noise(self) -> Tensor:
         """σ."""
@@ -116,7 +129,7 @@ class LearnedNoiseConfig:
 
     sigma0: float = 0.3  # σ at the start: the standard deviation of the pixels
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive(self, "sigma0")
 
 
@@ -130,11 +143,11 @@ class LearnedNoise(Objective):
         super().__init__()
         self.log_sigma = nn.Parameter(torch.tensor(math.log(config.sigma0)))
 
-    def forward(self, terms: Terms, n: int) -> Report:
+    def forward(self, terms: Terms, n: float) -> Report:
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.noise())
-        return self._report(d + rate, d, rate, mse, 1.0, self.noise())
+        return _report(d + rate, d, rate, mse, self.noise())
 
     def noise(self) -> Tensor:
         """σ."""
@@ -149,7 +162,7 @@ class AnnealedConfig:
     start: float = 0.01  # KL weight at the first step
     steps: int = 1500  # steps until the weight is 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive(self, "sigma", "steps")
         if not 0 <= self.start <= 1:
             raise ValueError(f"start must be between 0 and 1, got {self.start}")
@@ -169,7 +182,7 @@ class Annealed(Objective):
         self.register_buffer("sigma", torch.tensor(config.sigma))
         self.register_buffer("step", torch.tensor(0.0))
 
-    def forward(self, terms: Terms, n: int) -> Report:
+    def forward(self, terms: Terms, n: float) -> Report:
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.sigma)
@@ -178,7 +191,7 @@ class Annealed(Objective):
         )
         if self.training:
             self.step = self.step + 1
-        return self._report(d + c * rate, d, rate, mse, c, self.sigma)
+        return _report(d + c * rate, d, rate, mse, self.sigma, c)
 
     def noise(self) -> Tensor:
         """σ."""
@@ -200,7 +213,7 @@ class ConstrainedConfig:
     damping: bool = False
     tau: float = 1.0  # τ of the damping
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive(self, "target_mse", "lambda0", "rate", "rate_after", "tau")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be at least 0 and below 1, got {self.average}")
@@ -226,7 +239,7 @@ class Constrained(Objective):
         self.register_buffer("step", torch.tensor(0.0))
         self.register_buffer("held", torch.tensor(0.0))  # 1 once the constraint has held: the phase
 
-    def forward(self, terms: Terms, n: int) -> Report:
+    def forward(self, terms: Terms, n: float) -> Report:
         """See `Objective`."""
         c = self.config
         squared_error, rate, mse = _means(terms, n)
@@ -238,10 +251,15 @@ class Constrained(Objective):
         rate_weight = self.held if c.damping else 1.0
         loss = d - d0 + rate_weight * rate / self.lam
         violation = self._violation(mse.detach())
-        report = self._report(loss, d, rate, mse, self.lam, self.noise(), violation)
+        report = _report(loss, d, rate, mse, self.noise(), self.lam, violation)
         if self.training:
             self._advance(violation)
         return report
+
+    @property
+    def target_mse(self) -> float:
+        """C₀."""
+        return self.config.target_mse
 
     def _violation(self, mse: Tensor) -> Tensor:
         """Ĉ/C₀ - 1 with this batch taken into the average."""
@@ -289,7 +307,7 @@ class BalancedConfig:
     balance: float = 0.8
     free_nats: float = 0.0  # KL of a step below which it is free, nats per step
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_positive(self, "sigma0")
         if not 0 <= self.balance <= 1:
             raise ValueError(f"balance must be between 0 and 1, got {self.balance}")
@@ -298,43 +316,58 @@ class BalancedConfig:
 
 
 class Balanced(LearnedNoise):
-    """loss = D + Σ_t max(α KL(sg(q_t) ‖ p_t) + (1 - α) KL(q_t ‖ sg(p_t)), free nats), with sg = no
-    gradient and σ learned as in `LearnedNoise`.
+    """loss = D + Σ_t max(α KL(sg(q_t) ‖ p_t) + (1 - α) KL(q_t ‖ sg(p_t)), free nats).
 
+    Here sg means no gradient, and σ is learned as in `LearnedNoise`.
     Balancing (Hafner et al. 2021, DreamerV2) leaves the value alone and lets the prior learn faster
     than it holds the posterior down; at α = 1/2 both have half the gradient of the ELBO. Free nats
     (Kingma et al. 2016; Hafner et al. 2019), here of each step of each sequence: a KL below them
     has no gradient. So the gradient is not that of a bound; the `rate` reported is the true one,
-    unclipped. ValueError for a model without `StepTerms`.
+    unclipped. ValueError for terms without step rates.
     """
+
+    needs_step_rates = True
 
     def __init__(self, config: BalancedConfig = BalancedConfig()):
         super().__init__(LearnedNoiseConfig(config.sigma0))
         self.config = config
 
-    def forward(self, terms: Terms, n: int) -> Report:
+    def forward(self, terms: Terms, n: float) -> Report:
         """See `Objective`."""
-        if terms.kl_prior is None or terms.kl_posterior is None:
+        c, each = self.config, terms.step_rates
+        if each is None:
             raise ValueError(
-                "balanced needs the KL of every step (StepTerms), which this model does not give; use a model that does, as rssm"
+                "balanced needs the rate of every step, which this model does not give; "
+                "use a model that does, as rssm"
             )
-        c, (squared_error, rate, mse) = self.config, _means(terms, n)
-        kl = c.balance * terms.kl_prior + (1 - c.balance) * terms.kl_posterior  # [B, T]
+        squared_error, rate, mse = _means(terms, n)
+        kl = c.balance * each.prior + (1 - c.balance) * each.posterior  # [B, T]
         if c.free_nats > 0:
             kl = kl.clamp(min=c.free_nats)
         d = distortion(squared_error, n, self.noise())
-        return self._report(d + kl.sum(1).mean(), d, rate, mse, 1.0, self.noise())
+        return _report(d + kl.sum(1).mean(), d, rate, mse, self.noise())
 
 
-OBJECTIVES = {
-    ELBOConfig: ELBO,
-    LearnedNoiseConfig: LearnedNoise,
-    AnnealedConfig: Annealed,
-    ConstrainedConfig: Constrained,
-    BalancedConfig: Balanced,
-}
+class Goal(NamedTuple):
+    """A registered objective with its settings."""
+
+    objective: type[Objective]
+    config: Any  # a frozen dataclass
 
 
-def make_objective(config) -> Objective:
-    """The objective that belongs to a config."""
-    return OBJECTIVES[type(config)](config)
+OBJECTIVES: Registry[Goal] = Registry("objective")
+CONSTRAINT = ConstrainedConfig(target_mse=1.2e-3, lambda0=0.0024, rate_after=0.02)
+OBJECTIVES.add("elbo", Goal(ELBO, ELBOConfig()))
+OBJECTIVES.add("elbo-learned-noise", Goal(LearnedNoise, LearnedNoiseConfig()))
+OBJECTIVES.add("annealed", Goal(Annealed, AnnealedConfig()))
+OBJECTIVES.add("constrained", Goal(Constrained, CONSTRAINT))
+OBJECTIVES.add("rewo", Goal(Constrained, replace(CONSTRAINT, lambda0=1.0, damping=True)))
+OBJECTIVES.add("balanced", Goal(Balanced, BalancedConfig()))
+
+
+def make_objective(config: Any) -> Objective:
+    """The objective that belongs to a config. ValueError for a config of no registered objective."""
+    for goal in OBJECTIVES.values():
+        if type(goal.config) is type(config):
+            return goal.objective(config)
+    raise ValueError(f"no objective is registered with a config like {config!r}")

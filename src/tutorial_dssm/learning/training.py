@@ -1,9 +1,7 @@
 """The one training loop: data -> model -> objective -> checkpoint."""
 
 import math
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +15,10 @@ from .. import files
 from ..data.sequences import SequenceData
 from ..models.base import Model
 from .objectives import Objective, Report
+from .signals import HeldSignals
 
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
-
-
 METRICS = Report._fields  # columns of the history
-
-
 NOISES = ("log_q", "log_r")  # the model's own noise: logarithms of variances
 
 
@@ -46,16 +41,14 @@ class TrainingConfig:
     snapshot_sequences: int = 150  # validation sequences in a snapshot
     checkpoint_every: int = 250  # steps between two checkpoints
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
 
 
 class Run:
-    """The whole state of a training run: what a checkpoint holds, and nothing else decides how the
-    run goes on.
-    """
+    """The whole state of a training run: a checkpoint holds it, nothing else decides what follows."""
 
     def __init__(
         self,
@@ -69,32 +62,35 @@ class Run:
         named = [*model.named_parameters(), *objective.named_parameters()]
         noise = [p for name, p in named if name.rpartition(".")[2] in NOISES]
         rest = [p for name, p in named if name.rpartition(".")[2] not in NOISES]
-        self.optimizer = torch.optim.Adam(
-            [{"params": rest}, {"params": noise}]
-        )  # their rates are set at every step
-        self.generator = torch.Generator(
-            device="cpu" if device.type == "meta" else device
-        ).manual_seed(seed)
+        # Their rates are set at every step.
+        self.optimizer = torch.optim.Adam([{"params": rest}, {"params": noise}])
+        where = "cpu" if device.type == "meta" else device
+        self.generator = torch.Generator(device=where).manual_seed(seed)
         self.step = 0
         self.seconds = 0.0  # spent training, over all sessions
         self.history: list[Tensor] = []  # rows [step, *METRICS], still on the device
-        self.snapshots: list[
-            Tensor
-        ] = []  # latent means [N, T, Z] of the first validation sequences
+        self.snapshots: list[Tensor] = []  # latent means [N, T, Z], first validation sequences
         self.snapshot_steps: list[int] = []
 
-    def train_step(self, x: Tensor, u: Tensor, generator: torch.Generator | None) -> Report:
-        """One step on a batch x [B, T, X], u [B, T, U]: forward, backward, Adam at the scheduled
-        rate.
+    def train_step(
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None,
+        mask: Tensor | None = None,
+    ) -> Report:
+        """One step on a batch: forward, backward, Adam at the scheduled rate.
+
+        x [B, T, X], u [B, T, U], mask [B, T] (True = observed; what is masked does not count).
         """
         c = self.config
-        fraction = c.final_fraction + (1 - c.final_fraction) * 0.5 * (
-            1 + math.cos(math.pi * self.step / c.steps)
-        )
+        cosine = 0.5 * (1 + math.cos(math.pi * self.step / c.steps))
+        fraction = c.final_fraction + (1 - c.final_fraction) * cosine
         rest, noise = self.optimizer.param_groups
         rest["lr"] = c.learning_rate * fraction
         noise["lr"] = c.noise_learning_rate * fraction * min(1.0, (self.step + 1) / c.noise_warmup)
-        report = self.objective(self.model.terms(x, u, generator), x.shape[1] * x.shape[2])
+        seen = x.shape[1] if mask is None else float(mask.sum()) / len(mask)  # frames a sequence
+        report = self.objective(self.model.terms(x, u, generator, mask=mask), seen * x.shape[2])
         self.optimizer.zero_grad(set_to_none=True)
         report.loss.backward()
         self.optimizer.step()
@@ -123,18 +119,14 @@ class Run:
         Raises ValueError when they do not fit this run.
         """
         try:
-            for name, module in (("model.", self.model), ("objective.", self.objective)):
-                module.load_state_dict(
-                    {k[len(name) :]: v for k, v in tensors.items() if k.startswith(name)}
-                )
+            load_weights(self.model, self.objective, tensors)
             slots: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
                 if key.startswith("adam."):
                     _, index, name = key.split(".")
                     slots.setdefault(int(index), {})[name] = value
-            self.optimizer.load_state_dict(
-                {"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]}
-            )
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
             self.generator.set_state(tensors["generator"])
             self.step, self.seconds = int(tensors["step"]), float(tensors["seconds"])
             self.snapshot_steps = tensors["snapshot_steps"].tolist()
@@ -147,8 +139,18 @@ class Run:
         self.snapshots = list(tensors["snapshots"].unbind(0)) if "snapshots" in tensors else []
 
 
+def load_weights(model: Model, objective: Objective, tensors: dict[str, Tensor]) -> None:
+    """Put what `Run.state` has of model and objective into them.
+
+    RuntimeError (of PyTorch) where names or shapes do not fit.
+    """
+    for name, module in (("model.", model), ("objective.", objective)):
+        own = {k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)}
+        module.load_state_dict(own)
+
+
 def choose_device(name: str) -> torch.device:
-    """ "auto", "cpu" or "cuda" -> a device.
+    """The device for "auto", "cpu" or "cuda".
 
     ValueError for another name, or "cuda" where there is none.
     """
@@ -161,39 +163,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-class _Signals:
-    """Holds back Ctrl-C (SIGINT) and SIGTERM until the end of the block, so that a checkpoint never
-    shows half a step.
-
-    After the first signal the old handlers are back: a second one acts at once. Outside the main
-    thread nothing is held back.
-    """
-
-    def __enter__(self) -> "_Signals":
-        self.caught: int | None = None
-        self.old: dict = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self.old[number] = signal.signal(number, self._catch)
-        return self
-
-    def _catch(self, number: int, frame) -> None:
-        self.caught = number
-        self._restore()
-
-    def _restore(self) -> None:
-        while self.old:
-            signal.signal(*self.old.popitem())
-
-    def __exit__(self, error, *_) -> None:
-        self._restore()
-        if self.caught and error is None:
-            signal.raise_signal(
-                self.caught
-            )  # KeyboardInterrupt for Ctrl-C, the end of the process for SIGTERM
-
-
 def train(
     run: Run,
     train_data: SequenceData,
@@ -203,8 +172,7 @@ def train(
     progress: bool = True,
     on_step: Callable[[Run], None] = lambda run: None,
 ) -> None:
-    """Train a run to its last step, with checkpoints in `folder`; go on from the checkpoint there
-    is.
+    """Train a run to its last step, with checkpoints in `folder`; go on where it stopped.
 
     The same config and seed on the same machine end bit for bit alike, interrupted or not. An
     interruption (Ctrl-C, SIGTERM) finishes the step and saves a checkpoint first; a kill loses the
@@ -225,37 +193,12 @@ def train(
     """
     folder, c = Path(folder), run.config
     device = next(run.model.parameters()).device
-    for data in (train_data, validation_data):
-        run.model.check(data.x.cpu(), data.u.cpu())
+    _check_data(run, train_data, validation_data)
     train_data, validation_data = train_data.to(device), validation_data.to(device)
-    if c.batch > len(train_data.x):
-        raise ValueError(
-            f"batch {c.batch} is larger than the training set of {len(train_data.x)} sequences"
-        )
-    files.remove_parts(folder / CHECKPOINT), files.remove_parts(folder / MODEL)
-    if (folder / MODEL).exists():
-        _check_same(folder, files.read_tensors(folder / MODEL)[1], config)
-    if (folder / CHECKPOINT).exists():
-        tensors, saved = files.read_tensors(folder / CHECKPOINT)
-        _check_same(folder, saved, config)
-        run.restore(tensors)
-    else:
-        _save(
-            run, folder, config
-        )  # an unwritable folder or a full disk shows now, not after minutes of training
-    run.model.train(), run.objective.train()
-    interval = (
-        0.1 if sys.stderr.isatty() or "ipykernel" in sys.modules else 10
-    )  # seconds between two updates; fewer in a log
-    bar = tqdm(
-        total=c.steps,
-        initial=run.step,
-        disable=not progress,
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=interval,
-    )
-    with bar, _Signals() as signals:
+    _start_or_resume(run, train_data, folder, config)
+    run.model.train()
+    run.objective.train()
+    with _progress_bar(run, progress) as bar, HeldSignals() as signals:
         while run.step < c.steps:
             start = time.perf_counter()
             _advance(run, train_data, validation_data, bar)
@@ -266,38 +209,87 @@ def train(
                 _save(run, folder, config)
             if stop:
                 break
-    if run.step < c.steps or (folder / MODEL).exists():
-        return
-    tensors = {k: v for k, v in run.state().items() if k.startswith(("model.", "objective."))}
-    files.write_tensors(folder / MODEL, tensors, config)
+    if run.step == c.steps and not (folder / MODEL).exists():
+        state = run.state().items()
+        kept = {k: v for k, v in state if k.startswith(("model.", "objective."))}
+        files.write_tensors(folder / MODEL, kept, config)
+
+
+def _check_data(run: Run, train_data: SequenceData, validation_data: SequenceData) -> None:
+    """ValueError for data that the model refuses, or too few sequences for a batch."""
+    for data in (train_data, validation_data):
+        run.model.check(data.x.cpu(), data.u.cpu(), None if data.mask is None else data.mask.cpu())
+    if run.config.batch > len(train_data):
+        raise ValueError(
+            f"batch {run.config.batch} is larger than the training set "
+            f"of {len(train_data)} sequences"
+        )
+
+
+def _start_or_resume(run: Run, data: SequenceData, folder: Path, config: dict) -> None:
+    """Restore the checkpoint of the folder; where there is none, start from the data and save one.
+
+    So an unwritable folder or a full disk shows at once, not after minutes of training.
+    """
+    files.remove_parts(folder / CHECKPOINT)
+    files.remove_parts(folder / MODEL)
+    if (folder / MODEL).exists():
+        _check_same(folder, files.read_tensors(folder / MODEL)[1], config)
+    if (folder / CHECKPOINT).exists():
+        tensors, saved = files.read_tensors(folder / CHECKPOINT)
+        _check_same(folder, saved, config)
+        run.restore(tensors)
+    else:
+        run.model.initialise(data.x if data.mask is None else data.x[data.mask][None])
+        _save(run, folder, config)
+
+
+def _progress_bar(run: Run, progress: bool) -> tqdm:
+    """A bar that writes often on a screen and seldom into a log."""
+    on_screen = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return tqdm(
+        total=run.config.steps,
+        initial=run.step,
+        disable=not progress,
+        unit="step",
+        dynamic_ncols=True,
+        mininterval=0.1 if on_screen else 10,  # s
+    )
 
 
 def _advance(run: Run, train_data: SequenceData, validation_data: SequenceData, bar: tqdm) -> None:
     """One step with what is due after it: a history row, the bar, a snapshot."""
-    c = run.config
+    c, device = run.config, train_data.x.device
     if run.step == 0:
         _snapshot(run, validation_data)
-    chosen = torch.randperm(len(train_data.x), generator=run.generator, device=train_data.x.device)[
-        : c.batch
-    ]
-    report = run.train_step(train_data.x[chosen], train_data.u[chosen], run.generator)
+    order = torch.randperm(len(train_data), generator=run.generator, device=device)
+    batch = train_data.rows(order[: c.batch])
+    report = run.train_step(batch.x, batch.u, run.generator, batch.mask)
+    values = torch.stack([v.detach() for v in report])
     if run.step % c.log_every == 0 or run.step == c.steps:
-        run.history.append(
-            torch.stack([torch.full_like(report.mse, run.step), *(v.detach() for v in report)])
-        )
+        _log(run, values)
     if run.step % 50 == 0 or run.step == c.steps:
-        values = dict(zip(METRICS, torch.stack([v.detach() for v in report]).tolist()))
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"the loss is {values['loss']} at step {run.step}; the last checkpoint is from before"
-            )
-        text = "D {distortion:.0f}  R {rate:.1f}  λ {weight:.3g}  Ĉ/C₀-1 {constraint:+.2f}  mse {mse:.1e}".format(
-            **values
-        )
-        bar.set_postfix_str(text, refresh=False)
+        _show(run.step, dict(zip(METRICS, values.tolist())), bar)
     if run.step % c.snapshot_every == 0 or run.step == c.steps:
         _snapshot(run, validation_data)
     bar.update()
+
+
+def _log(run: Run, values: Tensor) -> None:
+    """A row of the history; nothing leaves the device."""
+    run.history.append(torch.cat([values.new_full((1,), run.step), values]))
+
+
+def _show(step: int, values: dict[str, float], bar: tqdm) -> None:
+    """The metrics beside the bar. FloatingPointError where the loss is not finite."""
+    if not math.isfinite(values["loss"]):
+        raise FloatingPointError(
+            f"the loss is {values['loss']} at step {step}; the last checkpoint is from before"
+        )
+    text = (
+        "D {distortion:.0f}  R {rate:.1f}  λ {weight:.3g}  Ĉ/C₀-1 {constraint:+.2f}  mse {mse:.1e}"
+    )
+    bar.set_postfix_str(text.format(**values), refresh=False)
 
 
 def _save(run: Run, folder: Path, config: dict) -> None:
@@ -310,12 +302,13 @@ def _save(run: Run, folder: Path, config: dict) -> None:
 
 @torch.no_grad()
 def _snapshot(run: Run, data: SequenceData) -> None:
-    """Latent means of the first validation sequences, kept on the host; draws nothing from the
-    run's generator.
+    """Latent means of the first validation sequences, kept on the host.
+
+    Draws nothing from the run's generator.
     """
-    n = run.config.snapshot_sequences
-    generator = torch.Generator(device=data.x.device).manual_seed(0)
-    run.snapshots.append(run.model.infer(data.x[:n], data.u[:n], generator).mean.cpu())
+    part = data.rows(slice(run.config.snapshot_sequences))
+    generator = torch.Generator(device=part.x.device).manual_seed(0)
+    run.snapshots.append(run.model.infer(part.x, part.u, generator, mask=part.mask).mean.cpu())
     run.snapshot_steps.append(run.step)
 
 
@@ -323,7 +316,8 @@ def _check_same(folder: Path, saved: dict, wanted: dict) -> None:
     if saved != wanted:
         what = difference(saved, wanted)
         raise ValueError(
-            f"{folder} holds another run ({what}); choose another folder, or remove it to start again"
+            f"{folder} holds another run ({what}); "
+            "choose another folder, or remove it to start again"
         )
 
 

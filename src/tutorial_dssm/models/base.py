@@ -1,12 +1,13 @@
-"""The one interface of every sequential model, and the checks at its door."""
+"""The one interface of every model, the checks at its door, and the registry of models."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from ..networks.transitions import LocallyLinearTransition
+from ..names import Registry
 from ..probability.gaussian import kl_diagonal, log_normal
 from ..probability.small_matrices import all_finite
 
@@ -19,74 +20,172 @@ class Posterior(NamedTuple):
     var: Tensor  # [B, T, Z] posterior variances of each coordinate
 
 
+class StepRates(NamedTuple):
+    """KL(q_t ‖ p_t) of every step in closed form, [B, T] in nats: twice the same value, each with a
+    gradient to one side only. For objectives that balance or clip them.
+    """
+
+    prior: Tensor  # q_t is held: the gradient reaches the prior
+    posterior: Tensor  # p_t is held: the gradient reaches the posterior
+
+    @classmethod
+    def of_gaussians(cls, q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor]) -> "StepRates":
+        """From mean and variance [B, T, Z] of q_t and of p_t.
+
+        What is held are these four, not the path that leads to them.
+        """
+        (q_mean, q_var), (p_mean, p_var) = q, p
+        return cls(
+            kl_diagonal(q_mean.detach(), q_var.detach(), p_mean, p_var),
+            kl_diagonal(q_mean, q_var, p_mean.detach(), p_var.detach()),
+        )
+
+
 class Terms(NamedTuple):
     """What an objective sees of a model."""
 
-    squared_error: Tensor  # [B] |x - x̂|² summed over T and X, at one posterior draw
+    # [B] |x - x̂|² summed over X and the observed frames, at one posterior draw
+    squared_error: Tensor
     # [B] nats per sequence: a one-draw estimate of KL(q(latents | x, u) ‖ p(latents | u))
     rate: Tensor
-
-    # The KL of every step in closed form, where a model has it (`StepTerms`). No entries of the
-    # tuple: terms are a pair for everyone else.
-    kl_prior = None
-    kl_posterior = None
+    # of a model whose rate is a sum over steps (`Model.has_step_rates`)
+    step_rates: StepRates | None = None
 
 
-class StepTerms(Terms):
-    """`Terms` of a model whose rate is a sum over steps of closed-form KL divergences, for
-    objectives that balance or clip them.
+def blank_missing(values: Tensor, mask: Tensor | None) -> Tensor:
+    """values [B, T, ·] with zeros in the place of what mask (True = observed) calls missing, which
+    may be NaN; mask [B, T] or [B, T, ·].
+    """
+    if mask is None:
+        return values
+    return values.masked_fill(~mask.view(*values.shape[:2], -1), 0.0)
+
+
+def squared_error(x: Tensor, x_mean: Tensor, mask: Tensor | None = None) -> Tensor:
+    """|x - x̂|² summed over X and the observed frames, [B]; x, x_mean [B, T, X]."""
+    error = blank_missing(blank_missing(x, mask) - x_mean, mask)
+    return (error**2).sum((1, 2))
+
+
+class Model(nn.Module, ABC):
+    """What every model answers. x [B, T, X] are observations, u [B, T, U] controls, z [B, T, Z]
+    states; mask [B, T] (bool, True = observed) says which frames are missing: their values, NaN
+    too, do not count. None is a mask of True.
+
+    A model that cannot answer says so in `cannot`, in words, and raises a ValueError with them.
     """
 
-    # [B, T] KL(q_t ‖ p_t) in nats with q_t stopped: its gradient reaches the prior only
-    kl_prior: Tensor
-    # [B, T] the same value with p_t stopped: its gradient reaches the posterior only
-    kl_posterior: Tensor
+    # what this model cannot do -> why. The keys are names of methods, "mask" for missing frames,
+    # "log_weights" for `terms(analytic=False)`
+    cannot: ClassVar[Mapping[str, str]] = {}
+    # -(D + R) is a lower bound on log p(x | u), for a D with any observation noise
+    is_bound: ClassVar[bool] = True
+    has_step_rates: ClassVar[bool] = False  # `terms` come with `StepRates`
+    entries_may_miss: ClassVar[bool] = False  # a mask may also be [B, T, X], of single entries
 
-    @classmethod
-    def of_gaussians(
-        cls, squared_error: Tensor, q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor]
-    ) -> "StepTerms":
-        """From mean and variance [B, T, Z] of q_t and of p_t.
-
-        What is stopped are these four, not the path that leads to them.
-        """
-        terms = cls(squared_error, kl_diagonal(*q, *p).sum(1))
-        terms.kl_prior = kl_diagonal(*(v.detach() for v in q), *p)
-        terms.kl_posterior = kl_diagonal(*q, *(v.detach() for v in p))
-        return terms
-
-
-class Model(nn.Module):
-    """What every model of the package has: sizes, a start from data, the checks at the door.
-
-    A subclass adds `infer`, `terms` and `decode`.
-
-    `terms` has a keyword `analytic`: False asks for the rate as log q - log p of the draw itself,
-    as importance weights need it (`bounds`). Models whose rate is that already take the keyword and
-    need not look at it.
-    """
+    # (z [..., Z], u [..., U]) -> mean and variance [..., Z] of the next state; method or module
+    transition: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
     def __init__(self, x_dim: int, u_dim: int, z_dim: int):
         super().__init__()
         self.x_dim, self.u_dim, self.z_dim = x_dim, u_dim, z_dim
+
+    @abstractmethod
+    def infer(
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Posterior:
+        """Means, one draw and variances of the states."""
+
+    @abstractmethod
+    def terms(
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+        analytic: bool = True,
+    ) -> Terms:
+        """Squared error and rate of one posterior draw.
+
+        Without `analytic` the rate is log q - log p of the draw itself, as importance weights need
+        it (`evaluation.bounds`); a model whose rate is that already need not look at the keyword.
+        """
+
+    @abstractmethod
+    def predict(
+        self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Open loop: the path that starts at z1 [B, Z] under u [B, T, U] -> [B, T, Z], z_1 included
+        (u_T is not used).
+
+        With `sample`, a draw from the model; without, the path of means.
+        """
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> Tensor:
+        """Mean observation of a state. z [..., Z] -> [..., X]."""
+
+    @abstractmethod
+    def log_prior(self, z: Tensor, u: Tensor) -> Tensor:
+        """log p(z_{1:T} | u_{1:T}) [B] in nats."""
+
+    def auxiliary(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Mean and variance [B, T, A] of q(a_t | x_t), what each frame alone says, of a model with
+        auxiliary variables a; None for others.
+        """
+        return None
 
     def initialise(self, x: Tensor) -> None:
         """Start from training frames x [N, T, X], before the first step of training; nothing here,
         where random weights will do.
         """
 
-    def check(self, x: Tensor, u: Tensor) -> None:
-        """Raise ValueError unless x is [B, T, X], u is [B, T, U], T >= 1 and (off the GPU) all
-        values are finite.
+    def compile_step(self) -> None:
+        """Compile the inner step of the loop over time. ValueError for a model without one."""
+        raise ValueError(f"{type(self).__name__} has no inner step to compile")
+
+    def check(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> None:
+        """Raise ValueError unless x is [B, T, X], u is [B, T, U], T >= 1, mask is bool and [B, T],
+        and (off the GPU) all observed values are finite.
         """
         if x.ndim != 3 or x.shape[-1] != self.x_dim or x.shape[1] == 0:
             raise ValueError(f"x must be [B, T, {self.x_dim}] with T >= 1, got {list(x.shape)}")
         if u.shape != (*x.shape[:2], self.u_dim):
             raise ValueError(
-                f"u must be [B, T, U] = {[*x.shape[:2], self.u_dim]} to go with x, got {list(u.shape)}"
+                f"u must be [B, T, U] = {[*x.shape[:2], self.u_dim]} to go with x, "
+                f"got {list(u.shape)}"
             )
-        if x.device.type == "cpu" and not (all_finite(x) and all_finite(u)):
+        if mask is not None:
+            if "mask" in self.cannot:
+                self.refuse("mask")
+            shapes = [x.shape[:2], x.shape] if self.entries_may_miss else [x.shape[:2]]
+            if mask.dtype != torch.bool or mask.shape not in shapes:
+                raise ValueError(
+                    f"mask must be bool, {' or '.join(str(list(s)) for s in shapes)} "
+                    f"(True = observed), got {mask.dtype} {list(mask.shape)}"
+                )
+        if x.device.type == "cpu" and not (all_finite(blank_missing(x, mask)) and all_finite(u)):
             raise ValueError("x and u must be finite, got NaN or infinity")
+
+    def admit(
+        self, x: Tensor, u: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The door: x with zeros where it is missing, and the mask, None where nothing is missing.
+
+        ValueError as `check`.
+        """
+        self.check(x, u, mask)
+        if mask is not None and mask.device.type == "cpu" and bool(mask.all()):
+            mask = None
+        return blank_missing(x, mask), mask
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise ValueError with the words of `cannot`."""
+        raise ValueError(f"{type(self).__name__} has no answer here: {self.cannot[what]}")
 
     def noise(self, like: Tensor, *shape: int, generator: torch.Generator | None) -> Tensor:
         """Standard normal numbers on the device and in the type of `like`."""
@@ -110,37 +209,32 @@ class SequentialModel(Model):
     def predict(
         self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Open loop: the path that starts at z1 [B, Z] under u [B, T, U] -> [B, T, Z], z_1 included
-        (u_T is not used).
-
-        With `sample`, draws from the transition; without, follows its mean.
-        """
+        """See `Model`: every step is the mean of the transition or, with `sample`, a draw."""
         self.check_start(z1, u)
-        z, path = z1, [z1]
-        for t in range(u.shape[1] - 1):
-            z, var = self.transition(z, u[:, t])
+        path = [z1]
+        for u_t in u[:, :-1].unbind(1):
+            z, var = self.transition(path[-1], u_t)
             if sample:
                 z = z + var.sqrt() * self.noise(z, *z.shape, generator=generator)
             path.append(z)
         return torch.stack(path, 1)
 
     def log_prior(self, z: Tensor, u: Tensor) -> Tensor:
-        """log p(z_{1:T} | u) [B] in nats, all steps at once: p(z_1) and the transitions at the
-        given path.
+        """See `Model`: p(z_1) and the transitions at the given path, all steps at once.
 
         Equations: notation-joint, ssm-factor, bal-model, ek-prior
         """
+        z1 = z[:, 0]
+        first = log_normal(z1, torch.zeros_like(z1), torch.ones_like(z1))
         mean, var = self.transition(z[:, :-1], u[:, :-1])
-        return log_normal(
-            z[:, 0], torch.zeros_like(z[:, 0]), torch.ones_like(z[:, 0])
-        ) + log_normal(z[:, 1:], mean, var).sum(-1)
+        return first + log_normal(z[:, 1:], mean, var).sum(-1)
 
 
-class LocallyLinearModel(SequentialModel):
-    """A sequential model whose transition is locally linear."""
+class Recipe(NamedTuple):
+    """A registered model: its class and the settings that the book trains it with."""
 
-    def __init__(
-        self, x_dim: int, u_dim: int, z_dim: int, bases: int, mix_hidden: int, q0: Sequence[float]
-    ):
-        super().__init__(x_dim, u_dim, z_dim)
-        self.transition = LocallyLinearTransition(z_dim, u_dim, bases, mix_hidden, q0)
+    model: type[Model]  # made by model(config)
+    config: Any  # a frozen dataclass
+
+
+MODELS: Registry[Recipe] = Registry("model")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ..networks.recurrent import read_forwards
+from .base import MODELS, Recipe, blank_missing
 from .dks import DKS, DKSConfig
 
 
@@ -29,14 +31,13 @@ class DKF(DKS):
     def __init__(self, config: DKFConfig = DKFConfig()):
         super().__init__(config)
         if self.frame_path:
-            self.frame_path.past = (
-                True  # the area swept since the last frame, not the one up to the next
-            )
+            # the area swept since the last frame, not the one up to the next
+            self.frame_path.past = True
 
-    def _summary(self, x: Tensor, u: Tensor) -> Tensor:
-        """What the frames up to t and the controls before t say, for every t:
-
-        [T, B, hidden]. The smoother's pass over the sequence in reverse.
-        """
+    def summary(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
+        """g_t [B, T, hidden], what the frames up to t and the controls before t say."""
         before = nn.functional.pad(u[:, :-1], (0, 0, 1, 0))  # u_{t-1}; u_0 = 0
-        return super()._summary(x.flip(1), before.flip(1)).flip(0)
+        return read_forwards(self.gru, blank_missing(self.encoder(x), mask), before)
+
+
+MODELS.add("dkf", Recipe(DKF, DKFConfig()))

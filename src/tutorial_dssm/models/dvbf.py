@@ -1,7 +1,8 @@
-"""Deep variational Bayes filter and smoother (Karl et al. 2017a, b): the posterior is over the
-noise that drives the transition.
+"""Deep variational Bayes filter (Karl et al. 2017a): the posterior is over the noise that drives
+the transition.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -9,23 +10,15 @@ from torch import Tensor, nn
 
 from ..networks.frames import FramePath
 from ..networks.layers import ACTIVATIONS, GaussianHead, mlp
-from .base import LocallyLinearModel, Posterior, Terms
+from .ancestral import AncestralModel, Pass
+from .base import MODELS, Recipe, blank_missing
+from .locally_linear import LocallyLinearConfig
 
 
 @dataclass(frozen=True)
-class DVBConfig:
+class DVBConfig(LocallyLinearConfig):
     """Sizes and starting values that filter and smoother share."""
 
-    x_dim: int = 256  # size of an observation
-    u_dim: int = 1  # size of a control
-    z_dim: int = 3  # state z_t
-    seen: int = 2  # its first coordinates, which the decoder sees: what one frame shows
-    # width of the two hidden layers of encoder and decoder, and of the smoother's recurrent network
-    hidden: int = 128
-    bases: int = 32  # base matrices of the locally linear transition
-    mix_hidden: int = 128  # width of the network that mixes them
-    q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
-    q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     # variance at the start, of the smoother's inverse measurements and the filter's q(z_1 | …)
     var0: float = 0.1
     # share of the networks, and of the areas in the frame path, in posterior means at the start
@@ -33,7 +26,7 @@ class DVBConfig:
     activation: str = "silu"  # of the encoder; the decoder's is relu
 
 
-class DVB(LocallyLinearModel):
+class DVB(AncestralModel):
     """What filter and smoother share: z_1 = w_1, z_t = F z_{t-1} + B u_{t-1} + C w_t, p(w_t) = N(0,
     I), with F, B, C mixed at (z_{t-1}, u_{t-1}).
 
@@ -44,80 +37,43 @@ class DVB(LocallyLinearModel):
     invertible map, so that KL(q(w_t | z_{t-1}, …) ‖ N(0, I)) = KL(q(z_t | z_{t-1}, …) ‖ p(z_t |
     z_{t-1}, u_{t-1})), and the rate is that of any other model here.
 
-    A subclass collects what x and u say without z_{t-1}, `_evidence(x, u)`, a list over t, and
-    turns it into mean and variance [B, Z] of q(w_t | z_{t-1}, …), `_noise_posterior(evidence[t],
-    z_{t-1}, f, q)`; at t = 1, z_0 is None, f = 0, q = 1.
+    A subclass collects what x and u say without z_{t-1}, and turns it into q(w_t | z_{t-1}, …).
     """
 
     def __init__(self, config: DVBConfig):
         c = config
-        super().__init__(
-            c.x_dim,
-            c.u_dim,
-            c.z_dim,
-            c.bases,
-            c.mix_hidden,
-            [c.q0_seen] * c.seen + [c.q0_hidden] * (c.z_dim - c.seen),
-        )
-        self.config = config
+        super().__init__(config)
         self.encoder = mlp([c.x_dim, c.hidden, c.hidden], c.activation)
         self.decoder = mlp([c.seen, c.hidden, c.hidden, c.x_dim])
         self.frame_path = FramePath(c.x_dim, c.seen, c.z_dim, c.gain)
 
-    def initialise(self, x: Tensor) -> None:
-        """See `Model`: the frame path starts at the principal components."""
-        if self.frame_path:
-            self.frame_path.initialise(x)
+    @abstractmethod
+    def evidence(
+        self, x: Tensor, u: Tensor, mask: Tensor | None = None
+    ) -> list[tuple[Tensor, ...]]:
+        """What x and u say about z_t without z_{t-1}, for every t."""
 
-    def _posterior(
-        self, x: Tensor, u: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Ancestral pass: m, v, q as above and the path z they lead to, each [B, T, Z]; zero noise
-        gives the path of means.
+    @abstractmethod
+    def noise_posterior(
+        self, evidence: tuple[Tensor, ...], z: Tensor | None, f: Tensor, q: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Mean m and variance v [B, Z] of q(w_t | z_{t-1}, …) from the evidence at t, z = z_{t-1}
+        and the moments f, q of p(z_t | z_{t-1}, u_{t-1}); at t = 1, z is None, f = 0, q = 1.
         """
-        bases, parts = self.transition.bases_full(), self.transition.from_u(u)
-        z, f, q, path = None, torch.zeros_like(noise[:, 0]), torch.ones_like(noise[:, 0]), []
-        for evidence, e, before in zip(
-            self._evidence(x, u), noise.unbind(1), [None, *zip(u.unbind(1), parts.unbind(1))]
-        ):
-            if path:
-                F, b, Q = self.transition.linearise(z, (*before, bases))
-                f, q = (F * z.unsqueeze(-2)).sum(-1) + b, Q.diagonal(dim1=-2, dim2=-1)
-            m, v = self._noise_posterior(evidence, z, f, q)
-            z = f + q.sqrt() * (m + v.sqrt() * e)
-            path.append((m, v, q, z))
-        return tuple(torch.stack(values, 1) for values in zip(*path))
 
-    def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Posterior:
-        """The path of means (each step conditioned on the mean before it), one draw, and the
-        conditional variances along the mean path.
-        """
-        self.check(x, u)
-        noise = self.noise(x, *x.shape[:2], self.z_dim, generator=generator)
-        _, v, q, mean = self._posterior(x, u, torch.zeros_like(noise))
-        return Posterior(mean, self._posterior(x, u, noise)[-1], q * v)
-
-    def terms(
-        self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True
-    ) -> Terms:
-        """Squared error at a draw of the path; the rate sums KL(q(w_t | z_{t-1}, …) ‖ N(0, I)) over
-        t, in closed form given the draw of z_{t-1}.
-
-        Unless `analytic`: then it is log q - log p of the draw itself.
-        """
-        self.check(x, u)
-        noise = self.noise(x, *x.shape[:2], self.z_dim, generator=generator)
-        m, v, _, z = self._posterior(x, u, noise)
-        w_squared = (
-            v + m**2 if analytic else (m + v.sqrt() * noise) ** 2 - noise**2 + 1
-        )  # E w², or what its draw puts in its place
-        return Terms(
-            ((x - self.decode(z)) ** 2).sum((1, 2)), 0.5 * (w_squared - 1 - v.log()).sum((1, 2))
-        )
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean image of the state. z [..., Z] -> [..., X]."""
-        return self.decoder(z[..., : self.config.seen])
+    def walk(self, x: Tensor, u: Tensor, noise: Tensor, mask: Tensor | None = None) -> Pass:
+        """See `AncestralModel`; q(w_t) = N(m, v) of the noise is N(f + √q m, q v) of the state."""
+        z, f, q = None, torch.zeros_like(noise[:, 0]), torch.ones_like(noise[:, 0])
+        steps = []
+        before = [None, *u[:, :-1].unbind(1)]
+        for evidence, u_before, e in zip(self.evidence(x, u, mask), before, noise.unbind(1)):
+            if z is not None:
+                f, q = self.transition(z, u_before)
+            m, v = self.noise_posterior(evidence, z, f, q)
+            mean, var = f + q.sqrt() * m, q * v
+            z = mean + var.sqrt() * e
+            steps.append((mean, var, f, q, z))
+        return Pass(*(torch.stack(values, 1) for values in zip(*steps)))
 
 
 @dataclass(frozen=True)
@@ -137,50 +93,76 @@ class DVBF(DVB):
     from two networks, K = `first`.
 
     The mean of q(w_t) is the network's output plus k (μ - f)/√q, the form of a Kalman update with a
-    learned gain k (`correction`). μ is what x_t says
-    by the frame path: to the seen coordinates a_t, to the others the area swept from z_{t-1} to
-    a_t. z_1 sees K frames, because a filter that starts without a velocity needs several steps to
-    find one; a backward network over all frames would make z_1 a smoother's.
+    learned gain k (`correction`). μ is what x_t says by the frame path: to the seen coordinates
+    a_t, to the others the area swept from z_{t-1} to a_t. z_1 sees K frames, because a filter that
+    starts without a velocity needs several steps to find one; a backward network over all frames
+    would make z_1 a smoother's.
+
+    Where x_t is missing, q(w_t) is the prior N(0, I). The network of z_1 sees zeros in the place of
+    a missing frame, and where all K are missing q(z_1) is the prior.
     """
+
+    config: DVBFConfig
+    frame_path: FramePath
 
     def __init__(self, config: DVBFConfig = DVBFConfig()):
         super().__init__(config)
-        c, K, self.activation = config, config.first, ACTIVATIONS[config.activation]()
+        c, K = config, config.first
+        self.activation = ACTIVATIONS[c.activation]()
         self.first = nn.Linear(K * c.hidden + (K - 1) * c.u_dim, c.hidden)
         self.first_head = GaussianHead(c.hidden, c.z_dim, c.var0, c.gain)
-        self.from_z, self.from_u = (
-            nn.Linear(c.z_dim, c.hidden, bias=False),
-            nn.Linear(c.u_dim, c.hidden, bias=False),
-        )
+        self.from_z = nn.Linear(c.z_dim, c.hidden, bias=False)
+        self.from_u = nn.Linear(c.u_dim, c.hidden, bias=False)
         self.head = GaussianHead(c.hidden, c.z_dim, c.noise_var0, c.gain)
         self.correction = nn.Parameter(torch.full((c.z_dim,), c.correction0).logit())
 
-    def _evidence(self, x: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor]]:
-        features, a, n = (
-            self.encoder(x),
-            self.frame_path.linear(x),
-            min(self.config.first, x.shape[1]),
-        )
-        present = [
-            self.activation(features[:, :n]),
-            u[:, : n - 1],
-        ]  # a shorter sequence is filled up with zeros
-        inputs = [
-            nn.functional.pad(v, (0, 0, 0, self.config.first - n)).flatten(1) for v in present
-        ]
-        mean, var = self.first_head(self.activation(self.first(torch.cat(inputs, -1))))
-        later = zip((features[:, 1:] + self.from_u(u[:, :-1])).unbind(1), a[:, 1:].unbind(1))
-        return [(mean + self.frame_path(x[:, : min(n, 2)])[:, 0], var), *later]
-
-    def _noise_posterior(
-        self, evidence: tuple[Tensor, Tensor], z: Tensor | None, f: Tensor, q: Tensor
+    def first_state(
+        self, x: Tensor, u: Tensor, features: Tensor, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Mean and variance [B, Z] of q(z_1 | x_{1:K}, u_{1:K-1}) from x [B, T, X], u [B, T, U] and
+        the encoder's features [B, T, hidden]; a shorter sequence is filled up with zeros.
+        """
+        n = min(self.config.first, x.shape[1])
+        seen = None if mask is None else mask[:, :n]
+        parts = [blank_missing(self.activation(features[:, :n]), seen), u[:, : n - 1]]
+        missing = self.config.first - n
+        inputs = [nn.functional.pad(v, (0, 0, 0, missing)).flatten(1) for v in parts]
+        mean, var = self.first_head(self.activation(self.first(torch.cat(inputs, -1))))
+        two = slice(min(n, 2))
+        mean = mean + self.frame_path(x[:, two], None if mask is None else mask[:, two])[:, 0]
+        if seen is None:
+            return mean, var
+        any_seen = seen.any(1, keepdim=True)
+        return mean.where(any_seen, torch.zeros_like(mean)), var.where(
+            any_seen, torch.ones_like(var)
+        )
+
+    def evidence(
+        self, x: Tensor, u: Tensor, mask: Tensor | None = None
+    ) -> list[tuple[Tensor, ...]]:
+        """At t = 1 mean and variance of q(z_1 | …); later the share of x_t and u_{t-1} in the
+        hidden layer, a_t, and whether x_t was seen [B, 1].
+        """
+        features, a = self.encoder(x), self.frame_path.linear(x)
+        seen = torch.ones_like(x[..., :1], dtype=torch.bool) if mask is None else mask.unsqueeze(-1)
+        hidden = features[:, 1:] + self.from_u(u[:, :-1])
+        later = zip(hidden.unbind(1), a[:, 1:].unbind(1), seen[:, 1:].unbind(1))
+        return [self.first_state(x, u, features, mask), *later]
+
+    def noise_posterior(
+        self, evidence: tuple[Tensor, ...], z: Tensor | None, f: Tensor, q: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See `DVB`."""
         if z is None:
-            return evidence  # of z_1 = w_1
-        (feature, a), (i, j), areas = evidence, self.frame_path.pairs, self.frame_path.areas
-        m, v = self.head(self.activation(feature + self.from_z(z)))
+            mean, var = evidence  # of z_1 = w_1
+            return mean, var
+        hidden, a, seen = evidence
+        m, v = self.head(self.activation(hidden + self.from_z(z)))
         f_seen, f_hidden = f.split([a.shape[-1], self.z_dim - a.shape[-1]], -1)
-        swept = areas(z[:, i] * a[:, j] - z[:, j] * a[:, i]) if areas else f_hidden
-        return m + torch.sigmoid(self.correction) * torch.cat(
-            [a - f_seen, swept - f_hidden], -1
-        ) / q.sqrt(), v
+        swept = f_hidden if self.frame_path.areas is None else self.frame_path.swept(z, a)
+        innovation = torch.cat([a - f_seen, swept - f_hidden], -1)
+        m = m + torch.sigmoid(self.correction) * innovation / q.sqrt()
+        return m.where(seen, torch.zeros_like(m)), v.where(seen, torch.ones_like(v))
+
+
+MODELS.add("dvbf", Recipe(DVBF, DVBFConfig()))

@@ -1,11 +1,12 @@
-"""Deep variational Bayes smoother (Karl et al. 2017b): the transition times an inverse measurement."""
+"""Deep variational Bayes smoother (Karl et al. 2017b): transition times inverse measurement."""
 
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from ..networks.layers import GaussianHead
-from .dks import DKS
+from ..networks.recurrent import read_backwards
+from .base import MODELS, Recipe, blank_missing
 from .dvbf import DVB, DVBConfig
 
 
@@ -27,7 +28,7 @@ class DVBS(DVB):
     of the DKS, its mean with the frame path added. It stands for p(x_{t:T} | z_t, u_{t:T}), by
     which the transition is multiplied in the true conditional. The product has mean f + k (μ - f)
     and variance (1 - k) q with the gain k = q/(q + s); as a posterior of the noise, m = k (μ -
-    f)/√q and v = 1 - k.
+    f)/√q and v = 1 - k. Where a frame is missing the GRU sees zeros in the place of its features.
     """
 
     def __init__(self, config: DVBSConfig = DVBSConfig()):
@@ -37,16 +38,27 @@ class DVBS(DVB):
         self.gru = nn.GRU(config.hidden + config.u_dim, config.hidden, batch_first=True)
         self.head = GaussianHead(config.hidden, config.z_dim, config.var0, config.gain)
 
-    def _evidence(self, x: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor]]:
-        mean, var = self.head(
-            DKS._summary(self, x, u)
-        )  # μ, s [T, B, Z]; the same encoder and GRU, read the same way
-        return list(
-            zip(mean + self.frame_path(x).transpose(0, 1) if self.frame_path else mean, var)
-        )
+    def evidence(
+        self, x: Tensor, u: Tensor, mask: Tensor | None = None
+    ) -> list[tuple[Tensor, ...]]:
+        """The inverse measurements: mean μ_t and variance s_t [B, Z]."""
+        g = read_backwards(self.gru, blank_missing(self.encoder(x), mask), u)
+        mean, var = self.head(g)
+        if self.frame_path:
+            mean = mean + self.frame_path(x, mask)
+        return list(zip(mean.unbind(1), var.unbind(1)))
 
-    def _noise_posterior(
-        self, evidence: tuple[Tensor, Tensor], z: Tensor | None, f: Tensor, q: Tensor
+    def noise_posterior(
+        self, evidence: tuple[Tensor, ...], z: Tensor | None, f: Tensor, q: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """See `DVB`."""
         mean, var = evidence
         return q.sqrt() * (mean - f) / (q + var), var / (q + var)
+
+
+MODELS.add("dvbf-smoothing", Recipe(DVBS, DVBSConfig()))
+# nothing in it is slow or linear at the start
+MODELS.add(
+    "dvbf-smoothing-classic",
+    Recipe(DVBS, DVBSConfig(frame_path=False, gain=1.0, q0_hidden=0.1)),
+)

@@ -8,22 +8,14 @@ from torch import Tensor, nn
 from ..networks.frames import FramePath
 from ..networks.layers import ACTIVATIONS, GaussianHead, mlp
 from ..probability.gaussian import DiagonalGaussian, Gaussian, kl
-from .base import LocallyLinearModel, Posterior, Terms
+from .base import MODELS, Posterior, Recipe, Terms
+from .locally_linear import LocallyLinearConfig, LocallyLinearModel
 
 
 @dataclass(frozen=True)
-class E2CConfig:
+class E2CConfig(LocallyLinearConfig):
     """Sizes and starting values of embed to control."""
 
-    x_dim: int = 256  # size of a frame; an observation is two of them
-    u_dim: int = 1  # size of a control
-    z_dim: int = 3  # state z_t
-    seen: int = 2  # its first coordinates, which the decoder sees: what one frame shows
-    hidden: int = 128  # width of the two hidden layers of encoder and decoder
-    bases: int = 32  # base matrices of the locally linear transition
-    mix_hidden: int = 128  # width of the network that mixes them
-    q0_seen: float = 0.1  # transition noise variance at the start, of the seen coordinates
-    q0_hidden: float = 0.02  # and of the others: what a frame does not show starts out slow
     var0: float = 0.1  # variance of q(z_t | o_t) at the start
     # add to the posterior mean what frames say without a network (`FramePath`)
     frame_path: bool = True
@@ -56,34 +48,28 @@ class E2C(LocallyLinearModel):
     -(D + R) is not a bound on log p(x_{1:T} | u) for T > 2. The sum goes over pairs, each a small
     model with a prior N(0, I) of its own; q(z_t | o_t) and the prediction ẑ_t are two variables for
     one state, held together by a penalty whose KL runs from the prediction to the posterior.
-    Nothing
-    adds up over more than a step: a path that fits the dynamics at every step but a few pays for
-    those few, while in the model of the sequence the whole path has to follow from z_1 (Banijamali
-    et al. 2018 make the point against E2C). For T <= 2 it is a bound: there is one pair.
+    Nothing adds up over more than a step: a path that fits the dynamics at every step but a few
+    pays for those few, while in the model of the sequence the whole path has to follow from z_1
+    (Banijamali et al. 2018 make the point against E2C). For T <= 2 it is a bound: there is one
+    pair.
     """
+
+    cannot = {
+        "mask": "an observation is two neighbouring frames, so none may be missing",
+        "log_weights": "its loss is one of pairs, and no bound on log p(x | u) of a sequence",
+    }
+    is_bound = False
+    config: E2CConfig
 
     def __init__(self, config: E2CConfig = E2CConfig()):
         c = config
-        super().__init__(
-            c.x_dim,
-            c.u_dim,
-            c.z_dim,
-            c.bases,
-            c.mix_hidden,
-            [c.q0_seen] * c.seen + [c.q0_hidden] * (c.z_dim - c.seen),
-        )
-        self.config = config
+        super().__init__(config)
         self.encoder = nn.Sequential(
             mlp([2 * c.x_dim, c.hidden, c.hidden], c.activation), ACTIVATIONS[c.activation]()
         )
         self.head = GaussianHead(c.hidden, c.z_dim, c.var0, c.gain)
         self.decoder = mlp([c.seen, c.hidden, c.hidden, c.x_dim])
         self.frame_path = FramePath(c.x_dim, c.seen, c.z_dim, c.gain) if c.frame_path else None
-
-    def initialise(self, x: Tensor) -> None:
-        """See `Model`: the frame path starts at the principal components."""
-        if self.frame_path:
-            self.frame_path.initialise(x)
 
     def encode(self, x: Tensor) -> DiagonalGaussian:
         """q(z_t | o_t) for t = 1 … T-1 (for t = 1 if T = 1): mean and variance [B, max(T-1, 1), Z];
@@ -100,21 +86,25 @@ class E2C(LocallyLinearModel):
         linearised there; u [B, S, U].
         """
         flat = u.flatten(0, 1)
-        F, Bu, Q = self.transition.linearise(
-            z.flatten(0, 1), (flat, self.transition.from_u(flat), self.transition.bases_full())
-        )
-        F, Bu, Q = (v.unflatten(0, z.shape[:2]) for v in (F, Bu, Q))
+        inputs = flat, self.transition.from_u(flat), self.transition.bases_full()
+        linear = self.transition.linearise(z.flatten(0, 1), inputs)
+        F, Bu, Q = (v.unflatten(0, z.shape[:2]) for v in linear)
         root = F * q.var.sqrt().unsqueeze(-2)
         mean, pushed = ((F * v.unsqueeze(-2)).sum(-1) + Bu for v in (z, q.mean))
-        return DiagonalGaussian(mean, Q.diagonal(dim1=-2, dim2=-1)), Gaussian(
-            pushed, root @ root.mT + Q
-        )
+        step = DiagonalGaussian(mean, Q.diagonal(dim1=-2, dim2=-1))
+        return step, Gaussian(pushed, root @ root.mT + Q)
 
-    def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Posterior:
+    def infer(
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Posterior:
         """q(z_t | o_t) for t < T, each draw on its own, and for z_T the transition from z_{T-1}
         (mean and variance linearised at the mean).
         """
-        self.check(x, u)
+        self.check(x, u, mask)
         q = self.encode(x)
         z = q.mean + q.var.sqrt() * self.noise(x, *q.mean.shape, generator=generator)
         if x.shape[1] == 1:
@@ -126,7 +116,14 @@ class E2C(LocallyLinearModel):
         var = torch.cat([q.var, pushed.cov.diagonal(dim1=-2, dim2=-1)], 1)
         return Posterior(torch.cat([q.mean, pushed.mean], 1), torch.cat([z, drawn], 1), var)
 
-    def terms(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Terms:
+    def terms(
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+        analytic: bool = True,
+    ) -> Terms:
         """One reconstruction per frame, and the divergences of all pairs.
 
         squared_error: x_1 from z_1, x_T from ẑ_T; a frame between them is decoded twice, from z_t
@@ -135,7 +132,9 @@ class E2C(LocallyLinearModel):
         rate: Σ_{t=1}^{T-1} KL(q(z_t | o_t) ‖ N(0, I)) + λ Σ_{t=2}^{T-1} KL(p̂(z_t | o_{t-1},
         u_{t-1}) ‖ q(z_t | o_t)), in closed form. A single frame (T = 1) leaves the terms of a VAE.
         """
-        self.check(x, u)
+        if not analytic:
+            self.refuse("log_weights")
+        self.check(x, u, mask)
         q = self.encode(x)
         z = q.mean + q.var.sqrt() * self.noise(x, *q.mean.shape, generator=generator)
         rate = 0.5 * (q.mean**2 + q.var - 1 - q.var.log()).sum((1, 2))
@@ -154,6 +153,5 @@ class E2C(LocallyLinearModel):
         )
         return Terms(squared_error, rate + self.config.consistency * consistency.sum(1))
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Mean image of the state, the frame x_t. z [..., Z] -> [..., X]."""
-        return self.decoder(z[..., : self.config.seen])
+
+MODELS.add("e2c", Recipe(E2C, E2CConfig()))

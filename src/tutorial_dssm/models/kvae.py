@@ -5,34 +5,19 @@ exactly linear-Gaussian.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..networks.frames import GaussianEncoder, frame_decoder
 from ..networks.transitions import RecurrentTransition
 from ..probability import kalman
 from ..probability.gaussian import log_normal
-from .base import SequentialModel, Terms
-from .ekvae import EKVAE
+from .auxiliary import AuxiliaryConfig, AuxiliaryModel
+from .base import MODELS, Recipe, Terms, squared_error
 
 
 @dataclass(frozen=True)
-class KVAEConfig:
-    """Sizes and starting values of the Kalman VAE."""
+class KVAEConfig(AuxiliaryConfig):
+    """Sizes and starting values of the Kalman VAE: the shared ones, and those of its memory."""
 
-    x_dim: int = 256  # size of an observation
-    u_dim: int = 1  # size of a control
-    a_dim: int = 2  # auxiliary variables a_t, what one frame shows
-    z_dim: int = 3  # state z_t; its first a_dim coordinates are observed through a_t
-    hidden: int = 128  # width of the two hidden layers of encoder and decoder
-    bases: int = 32  # base matrices of each kind
-    mix_hidden: int = 128  # width of the recurrent network that mixes them
-    q0_seen: float = 0.3  # transition noise variance at the start, of the coordinates that a_t sees
-    q0_hidden: float = 0.05  # and of the others: what a frame does not show starts out slow
-    r0: float = 0.37  # variance of a_t given z_t at the start
-    var0: float = 0.1  # variance of q(a_t | x_t) at the start
-    activation: str = "silu"  # of the encoder; the decoder's is relu
-    # encoder and decoder: mlp, or conv for square frames whose side is a multiple of 16
-    network: str = "mlp"
     # mix by a recurrent network over all past a; False: by what the last a says alone
     memory: bool = True
     # scales what the memory adds to the mixture's logits, which starts at zero: small, so that it
@@ -40,7 +25,7 @@ class KVAEConfig:
     memory_gain: float = 0.1
 
 
-class KVAE(SequentialModel):
+class KVAE(AuxiliaryModel):
     """x_t <- a_t <- z_t as in the EKVAE, p(z_{t+1} | z_t, u_t, a_{1:t}) linear in z_t with matrices
     that only the *past* a (and u) decide.
 
@@ -51,38 +36,30 @@ class KVAE(SequentialModel):
     is the objective's work.
     """
 
+    cannot = {
+        "transition": RecurrentTransition.NO_STATE,
+        "log_prior": f"{RecurrentTransition.NO_STATE}: see `log_prior_given`",
+    }
+    transition: RecurrentTransition
+
     def __init__(self, config: KVAEConfig = KVAEConfig()):
         c = config
-        super().__init__(c.x_dim, c.u_dim, c.z_dim)
-        self.config = config
-        q0 = [c.q0_seen] * c.a_dim + [c.q0_hidden] * (c.z_dim - c.a_dim)
-        self.transition = RecurrentTransition(
-            c.z_dim, c.a_dim, c.u_dim, c.bases, c.mix_hidden, q0, c.memory, c.memory_gain
+        transition = RecurrentTransition(
+            c.z_dim, c.a_dim, c.u_dim, c.bases, c.mix_hidden, c.q0, c.memory, c.memory_gain
         )
-        self.encoder = GaussianEncoder(
-            c.x_dim, c.hidden, c.a_dim, c.var0, c.activation, network=c.network
-        )
-        self.decoder = frame_decoder(c.network, c.a_dim, c.hidden, c.x_dim)
-        self.log_r = nn.Parameter(torch.full((c.a_dim,), c.r0).log())
-        self.register_buffer("H", torch.eye(c.a_dim, c.z_dim))
+        super().__init__(c, transition)
 
     def initialise(self, x: Tensor) -> None:
         """See `Model`: the encoder's linear path starts at the principal components."""
         self.encoder.initialise(x)
 
-    @property
-    def r(self) -> Tensor:
-        """Diagonal of R [A]."""
-        return self.log_r.exp() + 1e-6
-
-    def _model(self, a: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+    def matrices(self, a: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """F [B, T-1, n, n], b [B, T-1, n], Q [B, T-1, n, n] of a [B, T, A] and u [B, T, U], in one
         pass of the LSTM.
         """
-        return tuple(
-            v.transpose(0, 1)
-            for v in self.transition(a[:, :-1].transpose(0, 1), u[:, :-1].transpose(0, 1))[0]
-        )
+        before = a[:, :-1].transpose(0, 1), u[:, :-1].transpose(0, 1)
+        (F, b, Q), _ = self.transition.matrices(*before)
+        return F.transpose(0, 1), b.transpose(0, 1), Q.transpose(0, 1)
 
     def filter(
         self, a: Tensor, u: Tensor, validate: bool = False, mask: Tensor | None = None
@@ -92,61 +69,63 @@ class KVAE(SequentialModel):
 
         In the place of a missing a_t the LSTM sees the prediction H E[z_t | a observed before t],
         step by step inside the filter (Fraccaro et al. 2017, "Missing data imputation"); given the
-        weights that result, the filter is exact.
+        weights that result, the filter is exact. The model that this makes is one of the observed
+        a for this mask: its likelihood is a density of them, not the integral of the full model's
+        over the missing ones, whose weights would move with them.
         """
-        m1, P1, R = (
-            a.new_zeros(self.z_dim),
-            torch.eye(self.z_dim, dtype=a.dtype, device=a.device),
-            torch.diag_embed(self.r),
-        )
+        R, m1, P1 = self.start(a)
         if mask is None:
-            F, b, Q = self._model(a, u)
+            F, b, Q = self.matrices(a, u)
             linear = kalman.StateSpaceModel(F, Q, self.H, R, m1, P1, b)
             return kalman.kalman_filter(a, linear, validate=validate)
         memory = None
 
-        def linearise(mean: Tensor, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
+        def linearise(
+            mean: Tensor, inputs: tuple[Tensor, Tensor, Tensor]
+        ) -> tuple[Tensor, Tensor, Tensor]:
             """F, b, Q of t -> t+1, from the LSTM that has now seen a_t, or what stands for it."""
             nonlocal memory  # the filter calls this once for each t, in order
             a_t, u_t, seen = inputs
-            a_t = torch.where(
-                seen.unsqueeze(-1), a_t, mean @ self.H.t()
-            )  # where nothing was seen, the filtered mean is the predicted one
-            model, memory = self.transition(a_t[None], u_t[None], memory)
-            return tuple(v[0] for v in model)
+            # where nothing was seen, the filtered mean is the predicted one
+            a_t = torch.where(seen.unsqueeze(-1), a_t, mean @ self.H.t())
+            (F, b, Q), memory = self.transition.matrices(a_t[None], u_t[None], memory)
+            return F[0], b[0], Q[0]
 
-        return kalman.extended_kalman_filter(
-            a,
-            list(zip(*(v.unbind(1) for v in (a, u, mask)))),
-            kalman.ExtendedModel(linearise, self.H, R, m1, P1),
-            mask,
-            validate,
-        )
-
-    infer, decode = (
-        EKVAE.infer,
-        EKVAE.decode,
-    )  # the smoother that follows the filter, and H z through the decoder
+        inputs = list(zip(a.unbind(1), u.unbind(1), mask.unbind(1)))
+        model = kalman.ExtendedModel(linearise, self.H, R, m1, P1)
+        return kalman.extended_kalman_filter(a, inputs, model, mask, validate)
 
     def terms(
-        self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+        analytic: bool = True,
     ) -> Terms:
         """Squared error at a ~ q(a | x); rate = log q(a|x) + log q(z|a) - log p(a|z) - log p(z|a)
-        with z from the exact q(z|a) = p(z|a).
+        with z from the exact q(z|a) = p(z|a), over the observed frames.
 
         The last three add up to -log p(a) for *every* z, and so do their gradients: no z is drawn.
         """
-        self.check(x, u)
+        x, mask = self.admit(x, u, mask)
         mean, var = self.encoder(x)
         a = mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator)
-        return Terms(
-            ((x - self.decoder(a)) ** 2).sum((1, 2)),
-            log_normal(a, mean, var).sum(-1) - self.filter(a, u).log_likelihood,
-        )
+        log_q = log_normal(a, mean, var)
+        if mask is not None:
+            log_q = log_q.where(mask, 0.0)
+        rate = log_q.sum(-1) - self.filter(a, u, mask=mask).log_likelihood
+        return Terms(squared_error(x, self.decoder(a), mask), rate)
 
-    def log_prior(self, z: Tensor, u: Tensor, a: Tensor) -> Tensor:
-        """Σ log p(z_t | z_{t-1}, u_{t-1}, a_{1:t-1}) [B] in nats, all steps at once."""
-        F, b, Q = self._model(a, u)
+    def log_prior(self, z: Tensor, u: Tensor) -> Tensor:
+        """ValueError: see `cannot`."""
+        self.refuse("log_prior")
+
+    def log_prior_given(self, z: Tensor, u: Tensor, a: Tensor) -> Tensor:
+        """Σ log p(z_t | z_{t-1}, u_{t-1}, a_{1:t-1}) [B] in nats, all steps at once; z [B, T, Z], u
+        [B, T, U], a [B, T, A].
+        """
+        F, b, Q = self.matrices(a, u)
         mean = (F @ z[:, :-1].unsqueeze(-1)).squeeze(-1) + b
         first = log_normal(z[:, 0], torch.zeros_like(z[:, 0]), torch.ones_like(z[:, 0]))
         return first + log_normal(z[:, 1:], mean, Q.diagonal(dim1=-2, dim2=-1)).sum(-1)
@@ -161,18 +140,19 @@ class KVAE(SequentialModel):
         the weights are a function of the past.
         """
         self.check_start(z1, u)
-        path, memory, A = [z1], None, len(self.H)
+        A = len(self.H)
+        memory = None
+        path = [z1]
         for u_t in u[:, :-1].unbind(1):
-            noise = (
-                self.noise(z1, len(z1), A + self.z_dim, generator=generator)
-                if sample
-                else z1.new_zeros(len(z1), A + self.z_dim)
-            )
+            noise = z1.new_zeros(len(z1), A + self.z_dim)
+            if sample:
+                noise = self.noise(z1, *noise.shape, generator=generator)
             a = path[-1] @ self.H.t() + self.r.sqrt() * noise[:, :A]
-            (F, b, Q), memory = self.transition(a[None], u_t[None], memory)
-            path.append(
-                (F[0] @ path[-1].unsqueeze(-1)).squeeze(-1)
-                + b[0]
-                + Q[0].diagonal(dim1=-2, dim2=-1).sqrt() * noise[:, A:]
-            )
+            (F, b, Q), memory = self.transition.matrices(a[None], u_t[None], memory)
+            mean = (F[0] @ path[-1].unsqueeze(-1)).squeeze(-1) + b[0]
+            path.append(mean + Q[0].diagonal(dim1=-2, dim2=-1).sqrt() * noise[:, A:])
         return torch.stack(path, 1)
+
+
+MODELS.add("kvae", Recipe(KVAE, KVAEConfig()))
+MODELS.add("kvae-markov", Recipe(KVAE, KVAEConfig(memory=False)))

@@ -1,6 +1,6 @@
 """The linear-Gaussian state-space model: exact likelihood, exact posterior.
 
-`tutorial_dssm.em` learns it by EM or by gradient.
+`tutorial_dssm.closed_form.em` learns it by EM or by gradient.
 """
 
 import math
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..probability import kalman
 from ..probability.gaussian import log_normal
-from .base import Posterior, SequentialModel, Terms
+from .base import MODELS, Posterior, Recipe, SequentialModel, Terms, squared_error
 
 
 @dataclass(frozen=True)
@@ -55,24 +55,22 @@ class LGSSM(SequentialModel):
     Equations: em-model
     """
 
+    entries_may_miss = True
+
     def __init__(self, config: LGSSMConfig = LGSSMConfig()):
         super().__init__(config.x_dim, config.u_dim, config.z_dim)
-        self.config, (n, X, U) = config, (config.z_dim, config.x_dim, config.u_dim)
-        self.F, self.B, self.b = (
-            nn.Parameter(config.f0 * torch.eye(n)),
-            nn.Parameter(torch.zeros(n, U)),
-            nn.Parameter(torch.zeros(n)),
-        )
-        self.C, self.d, self.m1 = (
-            nn.Parameter(torch.randn(X, n) / n**0.5),
-            nn.Parameter(torch.zeros(X)),
-            nn.Parameter(torch.zeros(n)),
-        )
-        self.log_q, self.lower_q = (
-            nn.Parameter(torch.full((n,), config.q0).log()),
-            nn.Parameter(torch.zeros(n, n)),
-        )
-        self.log_p1, self.lower_p1 = nn.Parameter(torch.zeros(n)), nn.Parameter(torch.zeros(n, n))
+        self.config = config
+        n, X, U = config.z_dim, config.x_dim, config.u_dim
+        self.F = nn.Parameter(config.f0 * torch.eye(n))
+        self.B = nn.Parameter(torch.zeros(n, U))
+        self.b = nn.Parameter(torch.zeros(n))
+        self.C = nn.Parameter(torch.randn(X, n) / n**0.5)
+        self.d = nn.Parameter(torch.zeros(X))
+        self.m1 = nn.Parameter(torch.zeros(n))
+        self.log_q = nn.Parameter(torch.full((n,), config.q0).log())
+        self.lower_q = nn.Parameter(torch.zeros(n, n))
+        self.log_p1 = nn.Parameter(torch.zeros(n))
+        self.lower_p1 = nn.Parameter(torch.zeros(n, n))
         self.log_r = nn.Parameter(torch.full((X,), config.r0).log())
 
     @torch.no_grad()
@@ -85,11 +83,8 @@ class LGSSM(SequentialModel):
         values, vectors = torch.linalg.eigh(cov)  # ascending
         self.C[:, :k] = vectors[:, -k:] * values[-k:].clamp(min=0).sqrt()
         var = cov.diagonal()
-        self.log_r.copy_(
-            torch.maximum(var - (self.C[:, :k] ** 2).sum(1), self.config.r0 * var)
-            .clamp(min=self.config.floor)
-            .log()
-        )
+        unexplained = torch.maximum(var - (self.C[:, :k] ** 2).sum(1), self.config.r0 * var)
+        self.log_r.copy_(unexplained.clamp(min=self.config.floor).log())
         self.d.copy_(frames.mean(0))
 
     def transition(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,50 +100,33 @@ class LGSSM(SequentialModel):
         (x - d) = H z + N(0, I) has Z entries and says all about z; the rest is noise. Not where
         single entries are missing: there the time grows with X³. Gradients want C of full rank.
         """
-        x = self.observed(x, u, mask)
+        x, mask = self.admit(x, u, mask)
         scale, R = (0.5 * self.log_r).exp(), torch.diag_embed(torch.ones_like(self.log_r))
-        y, H, constant = (
-            (x - self.d) / scale,
-            self.C / scale.unsqueeze(-1),
-            -0.5 * self.log_r.expand_as(x),
-        )  # of log p(x_t | z_t), per entry
-        seen = (
-            torch.ones_like(x[..., :1])
-            if mask is None
-            else mask.to(x.dtype).reshape(*x.shape[:2], -1)
-        )
+        y, H = (x - self.d) / scale, self.C / scale.unsqueeze(-1)
+        constant = -0.5 * self.log_r.expand_as(x)  # of log p(x_t | z_t), per entry
+        seen = torch.ones_like(x[..., :1])
+        if mask is not None:
+            seen = mask.to(x.dtype).reshape(*x.shape[:2], -1)
         if seen.shape[-1] == 1 and self.x_dim > self.z_dim:
             O, H = torch.linalg.qr(H)
             a = y @ O
             missed = 0.5 * (self.x_dim - self.z_dim) * math.log(2 * math.pi) / self.x_dim
-            y, R, constant = (
-                a,
-                R[: self.z_dim, : self.z_dim],
-                constant - 0.5 * (y - a @ O.t()) ** 2 - missed,
-            )
+            constant = constant - 0.5 * (y - a @ O.t()) ** 2 - missed
+            y, R = a, R[: self.z_dim, : self.z_dim]
         P1, Q = covariance(self.log_p1, self.lower_p1)[0], covariance(self.log_q, self.lower_q)[0]
-        model = kalman.StateSpaceModel(
-            self.F, Q, H, R, self.m1, P1, u[:, :-1] @ self.B.t() + self.b
-        )
-        filtered = kalman.kalman_filter(y, model, mask, validate=x.device.type == "cpu")
-        return filtered._replace(
-            log_likelihood=filtered.log_likelihood + (constant * seen).sum((1, 2))
-        )
+        b = u[:, :-1] @ self.B.t() + self.b
+        on_cpu = x.device.type == "cpu"
+        model = kalman.StateSpaceModel(self.F, Q, H, R, self.m1, P1, b)
+        filtered = kalman.kalman_filter(y, model, mask, validate=on_cpu)
+        log_likelihood = filtered.log_likelihood + (constant * seen).sum((1, 2))
+        return filtered._replace(log_likelihood=log_likelihood)
 
     def observed(self, x: Tensor, u: Tensor, mask: Tensor | None) -> Tensor:
         """x with 0 where it is masked, after the checks at the door."""
-        if mask is not None and x.ndim == 3:
-            if mask.dtype != torch.bool or mask.shape not in (x.shape[:2], x.shape):
-                raise ValueError(
-                    f"mask must be bool, {list(x.shape[:2])} or {list(x.shape)}, got {mask.dtype} {list(mask.shape)}"
-                )
-            x = torch.where(mask if mask.ndim == 3 else mask.unsqueeze(-1), x, torch.zeros_like(x))
-        self.check(x, u)
-        return x
+        return self.admit(x, u, mask)[0]
 
     def log_likelihood(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
-        """log p(x | u) [B], exact, nats per sequence; x [B, T, X], u [B, T, U], mask as in
-        `filter`.
+        """log p(x | u) [B], exact, nats per sequence; arguments as in `filter`.
 
         Equations: em-evidence
         """
@@ -167,35 +145,35 @@ class LGSSM(SequentialModel):
         """
         filtered = self.filter(x, u, mask)
         smoothed = kalman.smooth(filtered, validate=False)
-        draw = kalman.sample_joint(
-            filtered, self.noise(x, *smoothed.mean.shape, generator=generator), validate=False
-        )
+        noise = self.noise(x, *smoothed.mean.shape, generator=generator)
+        draw = kalman.sample_joint(filtered, noise, validate=False)
         return Posterior(smoothed.mean, draw.z, smoothed.cov.diagonal(dim1=-2, dim2=-1))
 
     def terms(
-        self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+        analytic: bool = True,
     ) -> Terms:
         """At a draw of z_{1:T} from the joint posterior under the model's own R; rate = log q(z|x)
         - log p(z).
 
-        log N(x; C z + d, R) - rate is log p(x | u) for every draw. At another noise, as an
-        objective may choose, it is a lower bound.
+        log N(x; C z + d, R) - rate is log p(x | u) for every draw, both of what is observed. At
+        another noise, as an objective may choose, it is a lower bound.
         """
-        filtered = self.filter(x, u)
-        draw = kalman.sample_joint(
-            filtered, self.noise(x, *x.shape[:2], self.z_dim, generator=generator), validate=False
-        )
-        return Terms(
-            ((x - self.decode(draw.z)) ** 2).sum((1, 2)),
-            draw.log_density - self.log_prior(draw.z, u),
-        )
+        filtered = self.filter(x, u, mask)
+        noise = self.noise(x, *x.shape[:2], self.z_dim, generator=generator)
+        draw = kalman.sample_joint(filtered, noise, validate=False)
+        rate = draw.log_density - self.log_prior(draw.z, u)
+        return Terms(squared_error(x, self.decode(draw.z), mask), rate)
 
     def log_prior(self, z: Tensor, u: Tensor) -> Tensor:
         """log p(z_{1:T} | u) [B] in nats."""
         e = z[:, 1:] - self.transition(z[:, :-1], u[:, :-1])[0]
-        return log_normal_full(z[:, 0] - self.m1, self.log_p1, self.lower_p1) + log_normal_full(
-            e, self.log_q, self.lower_q
-        ).sum(-1)
+        first = log_normal_full(z[:, 0] - self.m1, self.log_p1, self.lower_p1)
+        return first + log_normal_full(e, self.log_q, self.lower_q).sum(-1)
 
     def predict(
         self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None
@@ -209,10 +187,8 @@ class LGSSM(SequentialModel):
         if not sample:
             return path
         L = covariance(self.log_q, self.lower_q)[1] * (0.5 * self.log_q).exp()
-        shocks, deviation = (
-            self.noise(path, *path[:, 1:].shape, generator=generator) @ L.t(),
-            [torch.zeros_like(z1)],
-        )
+        shocks = self.noise(path, *path[:, 1:].shape, generator=generator) @ L.t()
+        deviation = [torch.zeros_like(z1)]
         for shock in shocks.unbind(1):
             deviation.append(deviation[-1] @ self.F.t() + shock)
         return path + torch.stack(deviation, 1)
@@ -220,3 +196,6 @@ class LGSSM(SequentialModel):
     def decode(self, z: Tensor) -> Tensor:
         """C z + d. z [..., Z] -> [..., X]."""
         return z @ self.C.t() + self.d
+
+
+MODELS.add("lgssm", Recipe(LGSSM, LGSSMConfig()))

@@ -3,14 +3,23 @@ the stochastic state.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..networks.frames import FramePath, frame_decoder, frame_encoder
 from ..networks.layers import ACTIVATIONS, GaussianHead, mlp
-from ..probability.gaussian import log_normal
-from .base import Posterior, SequentialModel, StepTerms, Terms
+from ..probability.gaussian import kl_diagonal, log_normal
+from .base import (
+    MODELS,
+    Posterior,
+    Recipe,
+    SequentialModel,
+    StepRates,
+    Terms,
+    squared_error,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,19 @@ class RSSMConfig:
     network: str = "mlp"
 
 
+class Recurrence(NamedTuple):
+    """One pass along the posterior, all [B, T, ·]."""
+
+    h: Tensor  # the deterministic path
+    mean: Tensor  # of q(s_t | h_t, x_t)
+    var: Tensor
+    s: Tensor  # the draw from it
+
+    def z(self) -> Tensor:
+        """The state (h, s) of the interface."""
+        return torch.cat([self.h, self.s], -1)
+
+
 class RSSM(SequentialModel):
     """h_{t+1} = GRU(h_t, [s_t, u_t]) with h_1 = 0, prior p(s_t | h_t), posterior q(s_t | h_t, x_t),
     decoder p(x_t | h_t, s_t).
@@ -52,8 +74,10 @@ class RSSM(SequentialModel):
     The posterior is a *filter*: no later frame reaches s_t. Its mean adds the `FramePath` of past
     frames (x_{t-1}, x_t). h_1 = 0 and one frame shows
     no velocity, so z_1 holds none: a prediction from z_1 must miss it by construction; one after
-    several frames need not.
+    several frames need not. Where a frame is missing the posterior is the prior.
     """
+
+    has_step_rates = True
 
     def __init__(self, config: RSSMConfig = RSSMConfig()):
         c = config
@@ -80,58 +104,66 @@ class RSSM(SequentialModel):
         if self.frame_path:
             self.frame_path.initialise(x)
 
-    def _posterior(
-        self, x: Tensor, u: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Forward pass: h [B, T, H], means, variances and draws of s, each [B, T, S]; zero noise
-        gives the mean path.
+    def follow(self, x: Tensor, u: Tensor, noise: Tensor, mask: Tensor | None = None) -> Recurrence:
+        """The pass in which s_t is its posterior mean plus noise [B, T, S] times its standard
+        deviation.
 
         The encoder runs for all t at once: its output is the frame's share of the posterior's
         hidden layer.
         """
-        shift = self.frame_path(x) if self.frame_path else torch.zeros_like(noise)
-        h, steps = x.new_zeros(len(x), self.config.deterministic), []
-        for e, u_t, shift_t, noise_t in zip(
-            *(v.unbind(1) for v in (self.encoder(x), u, shift, noise))
-        ):
+        encoded = self.encoder(x).unbind(1)
+        shift = self.frame_path(x, mask) if self.frame_path else torch.zeros_like(noise)
+        h = x.new_zeros(len(x), self.config.deterministic)
+        steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        for t, (e, shift_t, noise_t) in enumerate(zip(encoded, shift.unbind(1), noise.unbind(1))):
+            if t > 0:
+                h = self.gru(torch.cat([steps[-1][-1], u[:, t - 1]], -1), h)
             mean, var = self.posterior_head(e + self.from_h(h))
             mean = mean + shift_t
-            s = torch.addcmul(mean, var.sqrt(), noise_t)
-            steps.append((h, mean, var, s))
-            if len(steps) < x.shape[1]:
-                h = self.gru(torch.cat([s, u_t], -1), h)
-        return tuple(torch.stack(v, 1) for v in zip(*steps))
+            if mask is not None:
+                seen = mask[:, t : t + 1]
+                p_mean, p_var = self.prior(h)
+                mean, var = torch.where(seen, mean, p_mean), torch.where(seen, var, p_var)
+            steps.append((h, mean, var, torch.addcmul(mean, var.sqrt(), noise_t)))
+        return Recurrence(*(torch.stack(v, 1) for v in zip(*steps)))
 
-    def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Posterior:
+    def infer(
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Posterior:
         """The path of means (s_t at its mean at every step), one draw, and the conditional
         variances along the mean path: those of h are 0.
         """
-        self.check(x, u)
+        x, mask = self.admit(x, u, mask)
         noise = self.noise(x, *x.shape[:2], self.config.stochastic, generator=generator)
-        h, mean, var, _ = self._posterior(x, u, torch.zeros_like(noise))
-        drawn_h, _, _, s = self._posterior(x, u, noise)
-        return Posterior(
-            *(torch.cat(v, -1) for v in ((h, mean), (drawn_h, s), (torch.zeros_like(h), var)))
-        )
+        means = self.follow(x, u, torch.zeros_like(noise), mask)
+        var = torch.cat([torch.zeros_like(means.h), means.var], -1)
+        return Posterior(means.z(), self.follow(x, u, noise, mask).z(), var)
 
     def terms(
-        self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+        analytic: bool = True,
     ) -> Terms:
         """Squared error at a draw of the path; rate = Σ_t KL(q(s_t | h_t, x_t) ‖ p(s_t | h_t)),
         each in closed form given the draws before.
 
         Unless `analytic`: then it is log q - log p of the draw itself.
         """
-        self.check(x, u)
-        h, mean, var, s = self._posterior(
-            x, u, self.noise(x, *x.shape[:2], self.config.stochastic, generator=generator)
-        )
-        squared_error = ((x - self.decode(torch.cat([h, s], -1))) ** 2).sum((1, 2))
+        x, mask = self.admit(x, u, mask)
+        noise = self.noise(x, *x.shape[:2], self.config.stochastic, generator=generator)
+        drawn = self.follow(x, u, noise, mask)
+        q, p = (drawn.mean, drawn.var), self.prior(drawn.h)
+        error = squared_error(x, self.decode(drawn.z()), mask)
         if not analytic:
-            return Terms(
-                squared_error, (log_normal(s, mean, var) - log_normal(s, *self.prior(h))).sum(1)
-            )
-        return StepTerms.of_gaussians(squared_error, (mean, var), self.prior(h))
+            return Terms(error, (log_normal(drawn.s, *q) - log_normal(drawn.s, *p)).sum(1))
+        return Terms(error, kl_diagonal(*q, *p).sum(1), StepRates.of_gaussians(q, p))
 
     def transition(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance [..., H + S] of the next state (h', s'); z [..., H + S], u [..., U]. h'
@@ -140,9 +172,8 @@ class RSSM(SequentialModel):
         With it the base class's `predict` follows the prior mean of s, or draws s from the prior.
         """
         h, s = z.split([self.config.deterministic, self.config.stochastic], -1)
-        h = self.gru(torch.cat([s, u], -1).flatten(0, -2), h.flatten(0, -2)).unflatten(
-            0, z.shape[:-1]
-        )
+        flat = torch.cat([s, u], -1).flatten(0, -2), h.flatten(0, -2)
+        h = self.gru(*flat).unflatten(0, z.shape[:-1])
         mean, var = self.prior(h)
         return torch.cat([h, mean], -1), torch.cat([torch.zeros_like(h), var], -1)
 
@@ -156,3 +187,6 @@ class RSSM(SequentialModel):
     def decode(self, z: Tensor) -> Tensor:
         """Mean image of the state (h, s). z [..., H + S] -> [..., X]."""
         return self.decoder(z)
+
+
+MODELS.add("rssm", Recipe(RSSM, RSSMConfig()))

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..networks.frames import GaussianEncoder
 from ..networks.layers import mlp
 from ..probability.gaussian import log_normal
-from .base import Model, Posterior, Terms
+from .base import MODELS, Model, Posterior, Recipe, Terms, squared_error
 
 
 class FrameModel(Model):
@@ -18,16 +18,18 @@ class FrameModel(Model):
     treats every frame as independent of the others.
     """
 
+    _WHY = "a model of single frames has no dynamics: nothing says how one leads to the next"
+    cannot = {"predict": _WHY, "transition": _WHY}
+
     def predict(
         self, z1: Tensor, u: Tensor, sample: bool = False, generator: torch.Generator | None = None
     ) -> Tensor:
-        """ValueError: nothing says how one frame leads to the next.
+        """ValueError: see `cannot`. A repeated z_1 would be a number, but no prediction."""
+        self.refuse("predict")
 
-        A repeated z_1 would be a number, but not a prediction of this model.
-        """
-        raise ValueError(
-            f"{type(self).__name__} is a model of single frames: it has no dynamics and cannot predict"
-        )
+    def transition(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """ValueError: see `cannot`."""
+        self.refuse("transition")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class VAE(FrameModel):
     sequence are independent of each other.
 
     Its bound is one on the sum of log p(x_t): nats per sequence, like that of the sequential
-    models, but of a model without time.
+    models, but of a model without time. A missing frame adds nothing to it, and what is inferred
+    there is the prior.
     """
 
     def __init__(self, config: VAEConfig = VAEConfig()):
@@ -57,16 +60,35 @@ class VAE(FrameModel):
         self.encoder = GaussianEncoder(c.x_dim, c.hidden, c.z_dim, c.var0, c.activation)
         self.decoder = mlp([c.z_dim, c.hidden, c.hidden, c.x_dim])
 
-    def infer(self, x: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Posterior:
+    def infer(
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+    ) -> Posterior:
         """Mean, one draw and variance of q(z_t | x_t) for every frame. x [B, T, X], u [B, T, U]."""
-        self.check(x, u)
+        x, mask = self.admit(x, u, mask)
         mean, var = self.encoder(x)
-        return Posterior(
-            mean, mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator), var
-        )
+        sample = mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator)
+        posterior = Posterior(mean, sample, var)
+        if mask is None:
+            return posterior
+        prior, seen = self.prior_of(mean, generator), mask.unsqueeze(-1)
+        return Posterior(*(torch.where(seen, q, p) for q, p in zip(posterior, prior)))
+
+    def prior_of(self, like: Tensor, generator: torch.Generator | None = None) -> Posterior:
+        """Mean, one draw and variance of p(z), in the shape of `like` [..., Z]."""
+        draw = self.noise(like, *like.shape, generator=generator)
+        return Posterior(torch.zeros_like(like), draw, torch.ones_like(like))
 
     def terms(
-        self, x: Tensor, u: Tensor, generator: torch.Generator | None = None, analytic: bool = True
+        self,
+        x: Tensor,
+        u: Tensor,
+        generator: torch.Generator | None = None,
+        mask: Tensor | None = None,
+        analytic: bool = True,
     ) -> Terms:
         """Squared error at a draw of z; rate = log q(z | x) - log p(z) at the same draw, summed
         over the frames.
@@ -77,19 +99,26 @@ class VAE(FrameModel):
 
         Equations: vae-two-terms, vae-distortion
         """
-        mean, z, var = self.infer(x, u, generator)
-        squared_error = ((x - self.decode(z)) ** 2).sum((1, 2))
-        return Terms(
-            squared_error, (log_normal(z, mean, var) - self.log_prior(z, generator)).sum(1)
-        )
+        mean, z, var = self.infer(x, u, generator, mask)
+        rate = log_normal(z, mean, var) - self.log_prior_of_frames(z, generator)
+        if mask is not None:
+            rate = rate.masked_fill(~mask, 0.0)
+        return Terms(squared_error(x, self.decode(z), mask), rate.sum(1))
 
-    def log_prior(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def log_prior_of_frames(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """log p(z) of every frame, in nats; z [..., Z] -> [...].
 
         Draws nothing here; a prior with latents of its own does.
         """
         return log_normal(z, torch.zeros_like(z), torch.ones_like(z))
 
+    def log_prior(self, z: Tensor, u: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See `Model`: the sum over the frames, whatever u is."""
+        return self.log_prior_of_frames(z, generator).sum(1)
+
     def decode(self, z: Tensor) -> Tensor:
         """Mean image of the latent. z [..., Z] -> [..., X]."""
         return self.decoder(z)
+
+
+MODELS.add("vae", Recipe(VAE, VAEConfig()))

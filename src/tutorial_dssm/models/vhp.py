@@ -1,6 +1,5 @@
-"""Variational autoencoder of single frames with a learned, hierarchical prior (VHP:
-
-Klushyn et al. 2019).
+"""Variational autoencoder of single frames with a learned, hierarchical prior (VHP: Klushyn et al.
+2019).
 """
 
 from dataclasses import dataclass
@@ -9,7 +8,10 @@ import torch
 from torch import Tensor
 
 from ..networks.priors import HierarchicalPrior
+from .base import MODELS, Posterior, Recipe
 from .vae import VAE, VAEConfig
+
+MOMENT_DRAWS = 1000  # of ζ, for mean and variance of p(z)
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class VHPConfig(VAEConfig):
     prior_var0: float = 1.0
     samples: int = 1  # K, importance samples of ζ; 1 is the ELBO of a VAE of two levels
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.samples < 1:
             raise ValueError(f"samples must be at least 1, got {self.samples}")
 
@@ -38,20 +40,35 @@ class VHP(VAE):
     objective `ConstrainedConfig(damping=True)`, no part of this model.
     """
 
+    config: VHPConfig
+    zeta: Tensor  # [1000, Zζ] draws for mean and variance of p(z)
+
     def __init__(self, config: VHPConfig = VHPConfig()):
         c = config
         super().__init__(config)
         self.prior = HierarchicalPrior(
             c.z_dim, c.zeta_dim, c.prior_hidden, c.prior_var0, c.activation
         )
+        always = torch.Generator().manual_seed(0)
+        zeta = torch.randn(MOMENT_DRAWS, c.zeta_dim, generator=always)
+        self.register_buffer("zeta", zeta, persistent=False)
 
-    def log_prior(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def log_prior_of_frames(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A lower bound on log p(z) in expectation, in nats, with K draws of ζ
         (`HierarchicalPrior`); z [..., Z] -> [...].
         """
-        return self.prior(
-            z,
-            self.noise(
-                z, *z.shape[:-1], self.config.samples, self.prior.zeta_dim, generator=generator
-            ),
-        )
+        shape = (*z.shape[:-1], self.config.samples, self.prior.zeta_dim)
+        return self.prior(z, self.noise(z, *shape, generator=generator))
+
+    def prior_of(self, like: Tensor, generator: torch.Generator | None = None) -> Posterior:
+        """See `VAE`; mean and variance are those of 1000 draws of ζ, always the same ones."""
+        means, variances = self.prior.p(self.zeta)
+        mean = means.mean(0)
+        var = (variances + (means - mean) ** 2).mean(0)
+        zeta = self.noise(like, *like.shape[:-1], self.prior.zeta_dim, generator=generator)
+        z_mean, z_var = self.prior.p(zeta)
+        draw = z_mean + z_var.sqrt() * self.noise(like, *like.shape, generator=generator)
+        return Posterior(mean.expand_as(like), draw, var.expand_as(like))
+
+
+MODELS.add("vhp", Recipe(VHP, VHPConfig()))

@@ -9,10 +9,12 @@ from .frames import (
     principal_components,
 )
 from .layers import ACTIVATIONS, GaussianHead, Tanh, mlp, tanh
-from .transitions import LocallyLinearTransition, RecurrentTransition
+from .recurrent import read_backwards, read_forwards
+from .transitions import BaseMatrices, LocallyLinearTransition, RecurrentTransition
 
 __all__ = [
     "ACTIVATIONS",
+    "BaseMatrices",
     "FramePath",
     "GaussianEncoder",
     "GaussianHead",
@@ -24,5 +26,7 @@ __all__ = [
     "leading_eigenvectors",
     "mlp",
     "principal_components",
+    "read_backwards",
+    "read_forwards",
     "tanh",
 ]

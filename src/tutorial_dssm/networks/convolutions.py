@@ -20,7 +20,8 @@ def image_side(x_dim: int) -> int:
     side = math.isqrt(max(x_dim, 0))
     if side == 0 or side**2 != x_dim or side % 2 ** len(CHANNELS):
         raise ValueError(
-            f"convolutions need square frames whose side is a multiple of 16 (x_dim = 4096 is 64 x 64), got x_dim = {x_dim}"
+            "convolutions need square frames whose side is a multiple of 16 "
+            f"(x_dim = 4096 is 64 x 64), got x_dim = {x_dim}"
         )
     return side
 
@@ -32,16 +33,15 @@ class Convolutions(nn.Module):
         super().__init__()
         self.side = image_side(x_dim)
         self.features = CHANNELS[-1] * (self.side // 16) ** 2
-        pairs = zip((1, *CHANNELS[:-1]), CHANNELS)
-        self.layers = nn.Sequential(
-            *(layer for a, b in pairs for layer in (nn.Conv2d(a, b, 4, 2, 1), activation()))
-        )
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip((1, *CHANNELS[:-1]), CHANNELS):
+            layers += [nn.Conv2d(fan_in, fan_out, 4, 2, 1), activation()]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return self.layers(x.reshape(-1, 1, self.side, self.side)).reshape(
-            *x.shape[:-1], self.features
-        )
+        images = x.reshape(-1, 1, self.side, self.side)
+        return self.layers(images).reshape(*x.shape[:-1], self.features)
 
 
 class TransposedConvolutions(nn.Module):
@@ -51,19 +51,18 @@ class TransposedConvolutions(nn.Module):
 
     def __init__(self, x_dim: int):
         super().__init__()
-        self.x_dim, self.side = x_dim, image_side(x_dim) // 16
+        self.x_dim = x_dim
+        self.side = image_side(x_dim) // 16
         self.features = CHANNELS[-1] * self.side**2
-        pairs = zip(CHANNELS[:0:-1], CHANNELS[-2::-1])
-        hidden = (
-            layer for a, b in pairs for layer in (nn.ConvTranspose2d(a, b, 4, 2, 1), nn.ReLU())
-        )
-        self.layers = nn.Sequential(*hidden, nn.ConvTranspose2d(CHANNELS[0], 1, 4, 2, 1))
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(CHANNELS[:0:-1], CHANNELS[-2::-1]):
+            layers += [nn.ConvTranspose2d(fan_in, fan_out, 4, 2, 1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(CHANNELS[0], 1, 4, 2, 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
-        return self.layers(features.reshape(-1, CHANNELS[-1], self.side, self.side)).reshape(
-            *features.shape[:-1], self.x_dim
-        )
+        maps = features.reshape(-1, CHANNELS[-1], self.side, self.side)
+        return self.layers(maps).reshape(*features.shape[:-1], self.x_dim)
 
 
 def conv_encoder(x_dim: int, hidden: int, activation: type[nn.Module]) -> nn.Sequential:

@@ -44,17 +44,16 @@ def leading_eigenvectors(
     fixed random start: it never makes the X x X matrix nor a copy of the frames, and an error in an
     eigenvector shrinks by (λ of the first one left out / its own λ) every time.
     """
-    k, mean = min(n + spare, frames.shape[1]), frames.mean(0)
-    Q = torch.randn(
-        frames.shape[1], k, generator=torch.Generator().manual_seed(0), dtype=frames.dtype
-    ).to(frames.device)
+    X = frames.shape[1]
+    mean = frames.mean(0)
+    generator = torch.Generator().manual_seed(0)
+    Q = torch.randn(X, min(n + spare, X), generator=generator, dtype=frames.dtype)
+    Q = Q.to(frames.device)
     for _ in range(iterations):
-        Y = (
-            frames @ Q - mean @ Q
-        )  # sums to 0 over the frames, so that the other factor needs no centring
-        Q = torch.linalg.qr(
-            (Y.t() @ frames).t()
-        ).Q  # on a CPU a tenth of the time of frames.t() @ Y
+        # Y sums to 0 over the frames, so that the other factor needs no centring
+        Y = frames @ Q - mean @ Q
+        # (Y' frames)' takes a tenth of the time of frames' Y on a CPU
+        Q = torch.linalg.qr((Y.t() @ frames).t()).Q
     values, vectors = torch.linalg.eigh(torch.cov((frames @ Q).t()))
     return values, Q @ vectors
 
@@ -64,11 +63,11 @@ def principal_components(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
     X], each with unit variance, the largest last.
     """
     frames = x.flatten(0, -2)
-    values, vectors = (
-        torch.linalg.eigh(torch.cov(frames.t()))
-        if frames.shape[1] <= EXACT
-        else leading_eigenvectors(frames, n)
-    )  # ascending
+    if frames.shape[1] <= EXACT:
+        values, vectors = torch.linalg.eigh(torch.cov(frames.t()))
+    else:
+        values, vectors = leading_eigenvectors(frames, n)
+    # eigenvalues ascend: the last n are the largest
     W = (vectors[:, -n:] / values[-n:].sqrt()).t()
     return W, -W @ frames.mean(0)
 
@@ -107,7 +106,8 @@ class GaussianEncoder(nn.Module):
         each with unit variance.
         """
         W, b = principal_components(x, self.linear.out_features)
-        self.linear.weight.copy_(W), self.head.linear.bias[: len(b)].copy_(b)
+        self.linear.weight.copy_(W)
+        self.head.linear.bias[: len(b)].copy_(b)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """mean, variance of a, each [..., n]; x [..., X]."""
@@ -123,21 +123,24 @@ class FramePath(nn.Module):
     matrix that starts orthogonal times `gain`. A frame shows no velocity, and what is linear in two
     frames shows one whose sign turns with the angle; the product is the simplest thing that
     vanishes where nothing moves and changes sign when time runs backwards, as a velocity does. With
-    `past` it looks at a_{t-1} ∧ a_t instead (0 at t = 1).
+    `past` it looks at a_{t-1} ∧ a_t instead (0 at t = 1). A missing frame says nothing: a_t and the
+    two areas that it bounds are 0.
 
     Equations: ssm-reverse, ssm-area, bal-area
     """
 
+    pairs: Tensor  # [2, P] the pairs i < j of coordinates of a
+    areas: nn.Linear | None  # [P] -> [Z - seen]; None where there is no area or nobody to see it
+
     def __init__(self, x_dim: int, seen: int, z_dim: int, gain: float, past: bool = False):
         super().__init__()
-        self.linear, self.hidden, self.past = nn.Linear(x_dim, seen), z_dim - seen, past
+        self.linear = nn.Linear(x_dim, seen)
+        self.hidden = z_dim - seen
+        self.past = past
         self.register_buffer("pairs", torch.triu_indices(seen, seen, 1), persistent=False)
-        self.areas = (
-            nn.Linear(self.pairs.shape[1], z_dim - seen, bias=False)
-            if seen > 1 and z_dim > seen
-            else None
-        )
-        if self.areas:
+        self.areas = None
+        if seen > 1 and z_dim > seen:
+            self.areas = nn.Linear(self.pairs.shape[1], z_dim - seen, bias=False)
             nn.init.orthogonal_(self.areas.weight, gain)
 
     @torch.no_grad()
@@ -146,15 +149,21 @@ class FramePath(nn.Module):
         variance.
         """
         W, b = principal_components(x, self.linear.out_features)
-        self.linear.weight.copy_(W), self.linear.bias.copy_(b)
+        self.linear.weight.copy_(W)
+        self.linear.bias.copy_(b)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
-        a, (i, j) = self.linear(x), self.pairs
-        if not self.areas:
-            return nn.functional.pad(a, (0, self.hidden))
-        here, there = a[:, :-1], a[:, 1:]
-        areas = self.areas(here[..., i] * there[..., j] - here[..., j] * there[..., i])
-        return torch.cat(
-            [a, nn.functional.pad(areas, (0, 0, 1, 0) if self.past else (0, 0, 0, 1))], -1
-        )
+    def swept(self, a: Tensor, b: Tensor) -> Tensor:
+        """The hidden coordinates [..., Z - seen] from the area a ∧ b; a, b [..., seen]."""
+        if self.areas is None:
+            return a.new_zeros(*a.shape[:-1], self.hidden)
+        i, j = self.pairs
+        return self.areas(a[..., i] * b[..., j] - a[..., j] * b[..., i])
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See the class; mask [B, T], True = observed."""
+        a = self.linear(x)
+        if mask is not None:
+            a = a.masked_fill(~mask.unsqueeze(-1), 0.0)
+        areas = self.swept(a[:, :-1], a[:, 1:])
+        before_and_after = (1, 0) if self.past else (0, 1)  # zeros at t = 1, or at t = T
+        return torch.cat([a, nn.functional.pad(areas, (0, 0, *before_and_after))], -1)

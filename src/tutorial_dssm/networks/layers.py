@@ -21,7 +21,7 @@ class Tanh(nn.Module):
         return tanh(x)
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": Tanh,
     "silu": nn.SiLU,
@@ -51,7 +51,8 @@ class GaussianHead(nn.Module):
 
     def __init__(self, features: int, n: int, var0: float, gain: float = 1.0, floor: float = 1e-6):
         super().__init__()
-        self.linear, self.floor = nn.Linear(features, 2 * n), floor
+        self.linear = nn.Linear(features, 2 * n)
+        self.floor = floor
         with torch.no_grad():
             self.linear.weight[:n] *= gain
             self.linear.weight[n:] *= 0.1  # nearly the same variance everywhere at the start
@@ -59,9 +60,5 @@ class GaussianHead(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """mean, variance, each [..., n]."""
-        return self.split(self.linear(features))
-
-    def split(self, outputs: Tensor, axis: int = -1) -> tuple[Tensor, Tensor]:
-        """The layer's outputs, 2 n along an axis, as mean and variance."""
-        mean, log_var = outputs.chunk(2, axis)
+        mean, log_var = self.linear(features).chunk(2, -1)
         return mean, log_var.exp() + self.floor

@@ -1,6 +1,5 @@
-"""The hierarchical prior p(z) = ∫ p(z | ζ) p(ζ) dζ (VHP:
-
-Klushyn et al. 2019), for the VHP-VAE and for z_1 of the EKVAE.
+"""The hierarchical prior p(z) = ∫ p(z | ζ) p(ζ) dζ (VHP: Klushyn et al. 2019), for the VHP-VAE and
+for z_1 of the EKVAE.
 """
 
 import math
@@ -33,11 +32,9 @@ class HierarchicalPrior(nn.Module):
                 GaussianHead(hidden, fan_out, var0, 0.1),
             )
 
-        self.zeta_dim, self.p, self.q = (
-            zeta_dim,
-            gaussian(zeta_dim, z_dim),
-            gaussian(z_dim, zeta_dim),
-        )
+        self.zeta_dim = zeta_dim
+        self.p = gaussian(zeta_dim, z_dim)
+        self.q = gaussian(z_dim, zeta_dim)
 
     def forward(self, z: Tensor, noise: Tensor) -> Tensor:
         """A lower bound on log p(z) in expectation, in nats; z [..., Z], noise [..., K, zeta_dim]

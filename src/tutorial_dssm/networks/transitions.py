@@ -1,6 +1,7 @@
 """Locally linear transitions: base matrices mixed by a network."""
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +9,32 @@ from torch import Tensor, nn
 from .layers import Tanh, mlp
 
 
-class LocallyLinearTransition(nn.Module):
-    """p(z' | z, u) = N(F(z, u) z + B(z, u) u, Q(z, u)):
+class BaseMatrices(nn.Module):
+    """K base matrices F [n, n], B [n, U] and diagonal Q [n], to be mixed by somebody's weights."""
 
-    K base matrices of each kind, mixed by one softmax network.
+    def __init__(self, n: int, u_dim: int, bases: int, q0: Sequence[float], floor: float = 1e-6):
+        super().__init__()
+        self.n, self.u_dim, self.floor = n, u_dim, floor
+        self.F = nn.Parameter(torch.eye(n) + 0.1 * torch.randn(bases, n, n))
+        self.B = nn.Parameter(0.1 * torch.randn(bases, n, u_dim))
+        self.log_q = nn.Parameter(torch.tensor(q0).log().expand(bases, n).clone())
+
+    def bases(self) -> Tensor:
+        """F, B and the diagonal of Q of every base, side by side: [K, n·n + n·U + n]."""
+        return torch.cat([self.F.flatten(1), self.B.flatten(1), self.log_q.exp() + self.floor], -1)
+
+    def bases_full(self) -> Tensor:
+        """As `bases` with Q as full matrices, transposed: [n·n + n·U + n·n, K].
+
+        Made once per pass, used at every step of the filter.
+        """
+        Q = torch.diag_embed(self.log_q.exp() + self.floor)
+        return torch.cat([self.F.flatten(1), self.B.flatten(1), Q.flatten(1)], -1).t()
+
+
+class LocallyLinearTransition(BaseMatrices):
+    """p(z' | z, u) = N(F(z, u) z + B(z, u) u, Q(z, u)): K base matrices of each kind, mixed by one
+    softmax network.
 
     Watter et al. (2015), Karl et al. (2017a), Klushyn et al. (2021): the mixture "finds the best
     linearisation" at each state and control. Q is diagonal. The network's first layer is split into
@@ -30,11 +53,7 @@ class LocallyLinearTransition(nn.Module):
         q0: Sequence[float] = (0.1,),
         floor: float = 1e-6,
     ):
-        super().__init__()
-        self.n, self.u_dim, self.floor = n, u_dim, floor
-        self.F = nn.Parameter(torch.eye(n) + 0.1 * torch.randn(bases, n, n))
-        self.B = nn.Parameter(0.1 * torch.randn(bases, n, u_dim))
-        self.log_q = nn.Parameter(torch.tensor(q0).log().expand(bases, n).clone())
+        super().__init__(n, u_dim, bases, q0, floor)
         self.from_z = nn.Linear(n, hidden, bias=False)
         self.from_u = nn.Linear(u_dim, hidden)
         self.mix = nn.Sequential(
@@ -44,18 +63,6 @@ class LocallyLinearTransition(nn.Module):
     def weights(self, z: Tensor, u_part: Tensor) -> Tensor:
         """Mixture weights [..., K], summing to one; u_part = from_u(u) [..., hidden]."""
         return torch.softmax(self.mix(self.from_z(z) + u_part), -1)
-
-    def bases(self) -> Tensor:
-        """F, B and the diagonal of Q of every base, side by side: [K, n·n + n·U + n]."""
-        return torch.cat([self.F.flatten(1), self.B.flatten(1), self.log_q.exp() + self.floor], -1)
-
-    def bases_full(self) -> Tensor:
-        """As `bases` with Q as full matrices, transposed:
-
-        [n·n + n·U + n·n, K]. Made once per pass, used at every step of the filter.
-        """
-        Q = torch.diag_embed(self.log_q.exp() + self.floor)
-        return torch.cat([self.F.flatten(1), self.B.flatten(1), Q.flatten(1)], -1).t()
 
     def linearise(
         self, z: Tensor, inputs: tuple[Tensor, Tensor, Tensor]
@@ -83,7 +90,7 @@ class LocallyLinearTransition(nn.Module):
         return Fz + Bu, q
 
 
-class RecurrentTransition(LocallyLinearTransition):
+class RecurrentTransition(BaseMatrices):
     """p(z_{t+1} | z_t, u_t, a_{1:t}) = N(F_t z_t + B_t u_t, Q_t), base matrices mixed by α_{t+1} =
     softmax(mlp(a_t, u_t) + g RNN(a_{1:t}, u_{1:t})).
 
@@ -94,6 +101,8 @@ class RecurrentTransition(LocallyLinearTransition):
     the last a alone mixes first.
     """
 
+    NO_STATE = "z alone is no state, since the matrices depend on the auxiliary variables before"
+
     def __init__(
         self,
         n: int,
@@ -101,44 +110,43 @@ class RecurrentTransition(LocallyLinearTransition):
         u_dim: int,
         bases: int,
         hidden: int,
-        q0: list[float],
+        q0: Sequence[float],
         memory: bool,
         memory_gain: float,
     ):
-        super().__init__(n, u_dim, bases, hidden, q0)
-        del (
-            self.from_z,
-            self.from_u,
-            self.mix,
-        )  # the network of z and u; only the base matrices are kept
-        self.from_last, self.memory, self.gain = (
-            mlp([a_dim + u_dim, hidden, hidden, bases], "tanh"),
-            memory,
-            memory_gain,
-        )
+        super().__init__(n, u_dim, bases, q0)
+        self.from_last = mlp([a_dim + u_dim, hidden, hidden, bases], "tanh")
+        self.memory = memory
+        self.gain = memory_gain
         if memory:
-            self.rnn, self.from_memory = nn.LSTM(a_dim + u_dim, hidden), nn.Linear(hidden, bases)
-            nn.init.zeros_(self.from_memory.weight), nn.init.zeros_(self.from_memory.bias)
+            self.rnn = nn.LSTM(a_dim + u_dim, hidden)
+            self.from_memory = nn.Linear(hidden, bases)
+            nn.init.zeros_(self.from_memory.weight)
+            nn.init.zeros_(self.from_memory.bias)
 
-    def forward(
+    def matrices(
         self, a: Tensor, u: Tensor, memory: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple | None]:
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor] | None]:
         """(F [T, B, n, n], b = B u [T, B, n], Q [T, B, n, n]) of t -> t+1 from a [T, B, A], u [T,
         B, U], time first, and the LSTM's memory after.
         """
-        T, n = len(a), self.n
+        n = self.n
         inputs = torch.cat([a, u], -1)
         logits = self.from_last(inputs)
-        if self.memory and T:
+        if self.memory and len(a):
             features, memory = self.rnn(inputs, memory)
             logits = logits + self.gain * self.from_memory(features)
-        mixed = (
-            self.bases_full() @ torch.softmax(logits, -1).mT
-        )  # [T, n·n + n·U + n·n, B]: batch last, as the filter wants it
+        # [T, n·n + n·U + n·n, B]: batch last, as the filter wants it
+        mixed = self.bases_full() @ torch.softmax(logits, -1).mT
         F, G, Q = mixed.split([n * n, n * self.u_dim, n * n], 1)
         b = (G.unflatten(1, (n, self.u_dim)) * u.mT.unsqueeze(1)).sum(2)
-        return (
+        model = (
             F.unflatten(1, (n, n)).movedim(-1, 1),
             b.movedim(-1, 1),
             Q.unflatten(1, (n, n)).movedim(-1, 1),
-        ), memory
+        )
+        return model, memory
+
+    def forward(self, z: Tensor, u: Tensor) -> NoReturn:
+        """ValueError: the next state is not a function of (z, u); see `matrices`."""
+        raise ValueError(self.NO_STATE)

@@ -53,7 +53,7 @@ def test_it_is_trained_and_evaluated(trained):
 def test_without_its_module_the_run_is_refused_in_words(trained):
     done = command(trained, "evaluate", "runs/drift-beta-seed0")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert "unknown model 'drift'" in done.stderr
+    assert "unknown objective 'beta'" in done.stderr
 
 
 @pytest.mark.slow

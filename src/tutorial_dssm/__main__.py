@@ -1,4 +1,6 @@
-"""Command line: `python -m tutorial_dssm [--use MODULE] list | train | evaluate | figures | study`.
+"""Command line: list, train, evaluate, figures, study.
+
+    python -m tutorial_dssm [--use MODULE] COMMAND ...
 
 `--use MODULE`, before the command, imports a module first that registers models, objectives or data
 sets of its own (more than once for several).

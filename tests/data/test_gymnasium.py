@@ -76,7 +76,7 @@ def test_stepping_the_environment_reproduces_every_next_state(data, env):
 
 
 def test_pixels_are_gymnasiums(data, env):
-    """A slow reference from the raw frame: brightness of the rod's colour, averaged block by block."""
+    """A slow reference from the raw frame: the brightness of the rod's colour, by blocks."""
     for n in range(3):
         env.unwrapped.state, env.unwrapped.last_u = data.state[n, 0].numpy(), None
         frame = env.render()

@@ -233,8 +233,8 @@ def training_curves(
     columns: Sequence[str] = ("mse", "rate", "sigma"),
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Quantities of several runs over training, a panel each. histories {run: rows [step,
-    *METRICS]}, levels {column: dashed}.
+    """Quantities of several runs over training, a panel each. histories {run: rows
+    [step, *METRICS]}, levels {column: dashed}.
     """
     labels = {
         "mse": ERROR,

@@ -25,7 +25,7 @@ SIZES = pytest.mark.parametrize(
 )  # X below and above n
 
 
-def make(X=2, U=1, n=3, seed=0, **config):
+def random_model(X=2, U=1, n=3, seed=0, **config):
     """A float64 model with every parameter random, Q and P1 correlated, stable dynamics."""
     model = LGSSM(LGSSMConfig(X, U, n, **config)).double()
     with torch.no_grad():
@@ -86,7 +86,7 @@ def numbers(model):
     return F, B, b, built[0], C, torch.diag(model.log_r.detach().exp()), d, m1, built[1]
 
 
-def dense(model, u):
+def dense_model(model, u):
     """The joint Gaussian of z_{1:T} and x_{1:T} - d of one sequence with controls u [T, U]."""
     F, B, b, Q, C, R, _, m1, P1 = (v.numpy() for v in numbers(model))
     T, n = len(u), len(F)
@@ -105,12 +105,12 @@ def dense(model, u):
     )
 
 
-def log_evidence(model, x, u, mask=None):
+def exact_likelihood(model, x, u, mask=None):
     """Exact log p of the observed entries [B] from the dense Gaussian."""
     seen, d = entries(mask, x), model.d.detach()
     return torch.tensor(
         [
-            dense(model, u[i]).log_likelihood((x[i] - d).numpy(), seen[i].numpy())
+            dense_model(model, u[i]).log_likelihood((x[i] - d).numpy(), seen[i].numpy())
             for i in range(len(x))
         ]
     )
@@ -123,14 +123,14 @@ def log_evidence(model, x, u, mask=None):
 @MASKS
 def test_log_likelihood_is_that_of_the_dense_gaussian(X, U, n, T, missing):
     """Equations: em-model, em-evidence"""
-    model = make(X, U, n)
+    model = random_model(X, U, n)
     x, u = data(model, T=T)
     mask = mask_of(missing, x)
     with torch.no_grad():
         hidden = x if mask is None else x.masked_fill(~entries(mask, x), math.nan)
         assert torch.allclose(
             model.log_likelihood(hidden, u, mask),
-            log_evidence(model, x, u, mask),
+            exact_likelihood(model, x, u, mask),
             rtol=1e-10,
             atol=1e-10,
         )
@@ -140,7 +140,7 @@ def test_log_likelihood_is_that_of_the_dense_gaussian(X, U, n, T, missing):
 @MASKS
 def test_log_likelihood_is_that_of_statsmodels(X, n, missing):
     """Equations: em-evidence"""
-    model = make(X, 1, n)
+    model = random_model(X, 1, n)
     x, u = data(model, B=3, T=30)
     mask = mask_of(missing, x)
     F, B, b, Q, C, R, d, m1, P1 = (v.numpy() for v in numbers(model))
@@ -168,7 +168,7 @@ def test_posterior_is_that_of_the_dense_gaussian(X, U, n, T, missing):
 
     Equations: em-estep
     """
-    model = make(X, U, n)
+    model = random_model(X, U, n)
     x, u = data(model, T=T)
     mask, N = mask_of(missing, x), 20000
     with torch.no_grad():
@@ -180,7 +180,7 @@ def test_posterior_is_that_of_the_dense_gaussian(X, U, n, T, missing):
             None if mask is None else mask[:1].expand(N, *mask.shape[1:]),
         )
     for i in range(len(x)):
-        mean, cov = dense(model, u[i]).posterior(
+        mean, cov = dense_model(model, u[i]).posterior(
             (x[i] - model.d.detach()).numpy(), entries(mask, x)[i].numpy()
         )
         assert np.allclose(posterior.mean[i], mean, atol=1e-9)
@@ -202,7 +202,7 @@ def test_posterior_is_that_of_the_dense_gaussian(X, U, n, T, missing):
 @MASKS
 def test_elbo_at_its_own_noise_is_the_log_likelihood_of_what_is_observed(X, U, n, T, missing):
     """For every draw."""
-    model = make(X, U, n)
+    model = random_model(X, U, n)
     x, u = data(model, B=3, T=T)
     mask = mask_of(missing, x)
     seen = entries(mask, x)
@@ -214,16 +214,16 @@ def test_elbo_at_its_own_noise_is_the_log_likelihood_of_what_is_observed(X, U, n
             error = x - model.decode(z)
             log_x = torch.distributions.Normal(0.0, (0.5 * model.log_r).exp()).log_prob(error)
             elbo = log_x.where(seen, 0.0).sum((1, 2)) - terms.rate
-            assert torch.allclose(elbo, log_evidence(model, x, u, mask), rtol=0, atol=1e-9)
+            assert torch.allclose(elbo, exact_likelihood(model, x, u, mask), rtol=0, atol=1e-9)
             assert torch.allclose(terms.squared_error, (error**2).where(seen, 0.0).sum((1, 2)))
 
 
 @SIZES
 def test_elbo_at_its_own_noise_is_the_log_likelihood_for_every_draw(X, U, n, T):
     """Equations: kf-every-draw, em-estep"""
-    model = make(X, U, n)
+    model = random_model(X, U, n)
     x, u = data(model, B=3, T=T)
-    exact = log_evidence(model, x, u)
+    exact = exact_likelihood(model, x, u)
     with torch.no_grad():
         for seed in range(5):
             z, terms = (
@@ -233,7 +233,7 @@ def test_elbo_at_its_own_noise_is_the_log_likelihood_for_every_draw(X, U, n, T):
             elbo = log_normal(x, model.decode(z), model.log_r.exp()).sum(1) - terms.rate
             assert torch.allclose(elbo, exact, rtol=0, atol=1e-9)
             for i in range(3):  # the rate itself: log p(z | x) - log p(z), both dense
-                joint, rest = dense(model, u[i]), (x[i] - model.d).numpy()
+                joint, rest = dense_model(model, u[i]), (x[i] - model.d).numpy()
                 log_prior = (
                     joint.log_joint(z[i].numpy(), rest)
                     - log_normal(x[i], model.decode(z[i]), model.log_r.exp()).sum().item()
@@ -246,7 +246,7 @@ def test_elbo_at_its_own_noise_is_the_log_likelihood_for_every_draw(X, U, n, T):
 @pytest.mark.parametrize("X, n", [(2, 3), (5, 2)])
 def test_elbo_of_an_objective_at_the_same_isotropic_noise(X, n):
     """What an objective computes from `terms` alone, at σ² I = R."""
-    model, sigma = make(X, 1, n), 0.6
+    model, sigma = random_model(X, 1, n), 0.6
     x, u = data(model)
     with torch.no_grad():
         model.log_r.fill_(2 * math.log(sigma))
@@ -256,12 +256,12 @@ def test_elbo_of_an_objective_at_the_same_isotropic_noise(X, n):
         - 0.5 * 6 * X * math.log(2 * math.pi * sigma**2)
         - terms.rate
     )
-    assert torch.allclose(elbo, log_evidence(model, x, u), rtol=0, atol=1e-9)
+    assert torch.allclose(elbo, exact_likelihood(model, x, u), rtol=0, atol=1e-9)
 
 
 def test_elbo_at_another_noise_misses_the_log_likelihood_by_the_kl_of_the_posteriors():
     """Equations: bal-gap"""
-    model, sigma, N = make(2, 1, 2), 0.9, 6000
+    model, sigma, N = random_model(2, 1, 2), 0.9, 6000
     x, u = data(model, B=1)
     other = copy.deepcopy(model)
     with torch.no_grad():
@@ -276,7 +276,9 @@ def test_elbo_at_another_noise_misses_the_log_likelihood_by_the_kl_of_the_poster
     q, p = (MultivariateNormal(mean.flatten(), cov.reshape(12, 12)) for mean, cov in moments)
     gap, se = torch.distributions.kl_divergence(q, p), elbo.std() / N**0.5
     assert (
-        gap > 0.2 and se < 0.06 and abs(elbo.mean() - log_evidence(other, x, u)[0] + gap) < 4.5 * se
+        gap > 0.2
+        and se < 0.06
+        and abs(elbo.mean() - exact_likelihood(other, x, u)[0] + gap) < 4.5 * se
     )
 
 
@@ -326,7 +328,7 @@ def expected_log_joint(model, posteriors, x, u, seen):
 
 def posteriors_of(model, x, u, seen):
     pairs = [
-        dense(model, u[i]).posterior((x[i] - model.d.detach()).numpy(), seen[i].numpy())
+        dense_model(model, u[i]).posterior((x[i] - model.d.detach()).numpy(), seen[i].numpy())
         for i in range(len(x))
     ]
     return [(torch.as_tensor(m), torch.as_tensor(V)) for m, V in pairs]
@@ -340,13 +342,15 @@ def test_m_step_is_a_maximum_of_the_expected_log_joint(X, U, n, T, missing):
 
     Equations: em-mstep, em-dynamics, em-observation, em-first, em-missing
     """
-    model = make(X, U, n)
+    model = random_model(X, U, n)
     x, u = data(model, B=4 if T > 1 else 6, T=T)
     mask = mask_of(missing, x)
     seen = entries(mask, x)
     posteriors, before = posteriors_of(model, x, u, seen), copy.deepcopy(model)
     value = em_step(model, x, u, mask)
-    assert value.item() == pytest.approx(log_evidence(before, x, u, mask).mean().item(), rel=1e-10)
+    assert value.item() == pytest.approx(
+        exact_likelihood(before, x, u, mask).mean().item(), rel=1e-10
+    )
     best = expected_log_joint(model, posteriors, x, u, seen)
     best.backward()
     assert all(p.grad is None or p.grad.abs().max() < 1e-8 for p in model.parameters() if p.numel())
@@ -366,7 +370,7 @@ def test_gradient_of_the_log_likelihood_is_that_of_the_expected_log_joint(X, U, 
 
     Equations: em-fisher
     """
-    model = make(X, U, n)
+    model = random_model(X, U, n)
     x, u = data(model, B=3, T=T)
     mask = mask_of(missing, x)
     seen, parameters = entries(mask, x), [p for p in model.parameters() if p.numel()]
@@ -386,7 +390,7 @@ def test_m_step_is_that_of_statsmodels():
 
     Equations: em-dynamics, em-observation
     """
-    x = data(make(4, 0, 2), B=1, T=30)[0]
+    x = data(random_model(4, 0, 2), B=1, T=30)[0]
     other = DynamicFactorMQ(
         x[0].numpy(),
         factors=1,
@@ -429,8 +433,8 @@ def test_m_step_is_that_of_statsmodels():
 @MASKS
 def test_em_never_makes_the_likelihood_fall(X, U, n, T, missing):
     """Equations: em-monotone"""
-    x, u = data(make(X, U, n), B=8, T=T)
-    model = make(X, U, n, seed=3)
+    x, u = data(random_model(X, U, n), B=8, T=T)
+    model = random_model(X, U, n, seed=3)
     values = fit_by_em(model, x, u, 20, mask_of(missing, x))
     assert values.shape == (21,) and (values.diff() > -1e-9).all() and values[-1] > values[0] + 0.5
     assert torch.allclose(values[-1], model.log_likelihood(x, u, mask_of(missing, x)).mean())
@@ -438,9 +442,9 @@ def test_em_never_makes_the_likelihood_fall(X, U, n, T, missing):
 
 def test_em_in_float32():
     """The same path as in float64, and no fall beyond rounding."""
-    x, u = data(make(), B=8)
+    x, u = data(random_model(), B=8)
     paths = [
-        fit_by_em(make(seed=3).to(dtype), x.to(dtype), u.to(dtype), 15)
+        fit_by_em(random_model(seed=3).to(dtype), x.to(dtype), u.to(dtype), 15)
         for dtype in (torch.float32, torch.float64)
     ]
     assert (
@@ -450,7 +454,7 @@ def test_em_in_float32():
 
 def test_em_and_gradient_ascent_reach_the_same_likelihood():
     """Both also pass the likelihood of the model that made the data, as a maximum must."""
-    truth = make(2, 1, 1)
+    truth = random_model(2, 1, 1)
     x, u = data(truth, B=40, T=5)
     start = LGSSM(LGSSMConfig(2, 1, 1)).double()
     start.initialise(x)
@@ -468,9 +472,9 @@ def test_em_and_gradient_ascent_reach_the_same_likelihood():
 
 
 def test_gradient_ascent_with_missing_observations_is_adam_on_the_likelihood():
-    x, u = data(make(), B=4)
+    x, u = data(random_model(), B=4)
     mask = mask_of("entries", x)
-    model, reference = make(seed=3), make(seed=3)
+    model, reference = random_model(seed=3), random_model(seed=3)
     values = fit_by_gradient(model, x, u, 3, 0.01, mask)
     optimizer = torch.optim.Adam(reference.parameters(), 0.01)
     for value in values[:3]:
@@ -483,17 +487,17 @@ def test_gradient_ascent_with_missing_observations_is_adam_on_the_likelihood():
 @pytest.mark.parametrize("missing", ["frames", "entries"])
 def test_what_is_missing_has_no_influence_on_em(missing):
     """Equations: em-missing"""
-    x, u = data(make(5, 1, 2), B=5)
+    x, u = data(random_model(5, 1, 2), B=5)
     mask, results = mask_of(missing, x), []
     for fill in (0.0, 1e3, math.nan):
-        model = make(5, 1, 2, seed=3)
+        model = random_model(5, 1, 2, seed=3)
         fit_by_em(model, x.masked_fill(~entries(mask, x), fill), u, 3, mask)
         results.append(model.state_dict())
     assert all(torch.equal(results[0][k], r[k]) for r in results[1:] for k in results[0])
 
 
 def test_a_coordinate_that_is_never_observed_keeps_its_parameters():
-    model, x = make(4, 1, 2), data(make(4, 1, 2))[0]
+    model, x = random_model(4, 1, 2), data(random_model(4, 1, 2))[0]
     before, mask = copy.deepcopy(model), torch.ones_like(x, dtype=torch.bool)
     mask[..., 1] = False
     fit_by_em(model, x, data(model)[1], 2, mask)
@@ -503,9 +507,9 @@ def test_a_coordinate_that_is_never_observed_keeps_its_parameters():
 
 
 def test_a_control_that_is_always_zero_gets_no_weight():
-    x, u = data(make(2, 2, 2), B=5)
+    x, u = data(random_model(2, 2, 2), B=5)
     u[..., 1] = 0
-    model, without = make(2, 2, 2, seed=3), make(2, 1, 2, seed=3)
+    model, without = random_model(2, 2, 2, seed=3), random_model(2, 1, 2, seed=3)
     without.load_state_dict({k: v[:, :1] if k == "B" else v for k, v in model.state_dict().items()})
     assert torch.allclose(
         fit_by_em(model, x, u, 5), fit_by_em(without, x, u[..., :1], 5), rtol=1e-10
@@ -514,8 +518,8 @@ def test_a_control_that_is_always_zero_gets_no_weight():
 
 
 def test_the_unit_of_the_control_does_not_matter():
-    x, u = data(make(2, 1, 2), B=5)
-    models = [make(2, 1, 2, seed=3) for _ in range(2)]
+    x, u = data(random_model(2, 1, 2), B=5)
+    models = [random_model(2, 1, 2, seed=3) for _ in range(2)]
     with torch.no_grad():
         models[1].B.mul_(1e9)
     assert torch.allclose(
@@ -524,9 +528,9 @@ def test_the_unit_of_the_control_does_not_matter():
 
 
 def test_r_does_not_fall_below_its_floor():
-    x, u = data(make(2, 1, 2), B=5)
+    x, u = data(random_model(2, 1, 2), B=5)
     x[..., 0] = 3.0  # a dead pixel
-    model = make(2, 1, 2, seed=3, floor=1e-4)
+    model = random_model(2, 1, 2, seed=3, floor=1e-4)
     values = fit_by_em(model, x, u, 15)
     assert (
         model.log_r[0].item() == pytest.approx(math.log(1e-4), rel=1e-12)
@@ -556,7 +560,7 @@ def test_a_failed_m_step_says_so_and_leaves_the_model_alone():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("X, T", [(2, 1), (5, 1), (5, 2), (2, 4)])
 def test_shapes_types_and_gradients(dtype, X, T):
-    model = make(X).to(dtype)
+    model = random_model(X).to(dtype)
     x, u = normal(6, T, X).to(dtype), normal(6, T, 1).to(dtype)
     posterior, terms = model.infer(x, u, generator()), model.terms(x, u, generator())
     assert (
@@ -581,7 +585,7 @@ def test_shapes_types_and_gradients(dtype, X, T):
 @pytest.mark.parametrize("X, missing", [(2, None), (5, "frames"), (5, "entries")])
 def test_training_and_em_on_the_meta_device(X, missing):
     model, x, u = (
-        make(X).to("meta"),
+        random_model(X).to("meta"),
         torch.zeros(4, 6, X, device="meta").double(),
         torch.zeros(4, 6, 1, device="meta").double(),
     )
@@ -603,7 +607,7 @@ def test_prediction_follows_the_dynamics():
     """Mean paths step by step; samples have the dense Gaussian's mean and covariance, noise
     correlations included.
     """
-    model, N = make(), 40000
+    model, N = random_model(), 40000
     u, z1 = normal(4, 1, seed=5), normal(3, seed=6)
     F, B, b, Q, *_ = numbers(model)
     with torch.no_grad():
@@ -616,7 +620,7 @@ def test_prediction_follows_the_dynamics():
         )
         model.m1.copy_(z1), model.log_p1.fill_(-60)
     assert (draws[:, 0] == z1).all()
-    cov = dense(model, u).z_cov[3:, 3:]
+    cov = dense_model(model, u).z_cov[3:, 3:]
     standard = np.linalg.solve(np.linalg.cholesky(cov), (draws - mean)[:, 1:].flatten(1).T.numpy())
     assert (
         np.abs(standard.mean(1)).max() < 5 / N**0.5
@@ -667,7 +671,7 @@ BAD = {
 @pytest.mark.parametrize("what", list(BAD))
 def test_the_door(what):
     change, message = BAD[what]
-    model = make()
+    model = random_model()
     x, u, mask = change(
         normal(2, 4, 2), normal(2, 4, 1, seed=1), torch.ones(2, 4, dtype=torch.bool)
     )

@@ -14,6 +14,7 @@ from instances import (
     dense,
     elbo,
     generator,
+    hide,
     kl_gaussian,
     linear,
     linear_dks,
@@ -228,10 +229,6 @@ def test_dvbs_bound_misses_the_exact_likelihood_by_the_kl_of_its_posterior(T):
 # --- missing frames -----------------------------------------------------------------------------
 
 GAPS = torch.tensor([1, 1, 0, 0, 1, 0], dtype=torch.bool)
-
-
-def hide(x, mask):
-    return x.masked_fill(~mask.unsqueeze(-1), math.nan)
 
 
 def test_dks_of_missing_frames_is_exact_for_every_draw_with_the_exact_conditionals():

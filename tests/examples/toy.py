@@ -10,8 +10,19 @@ from torch import Tensor, nn
 
 from tutorial_dssm import DATA, MODELS, OBJECTIVES
 from tutorial_dssm.data import DataSet, SequenceData
-from tutorial_dssm.learning.objectives import Goal, Objective, Report, distortion, report
-from tutorial_dssm.models import Posterior, Recipe, SequentialModel, Terms
+from tutorial_dssm.learning.objectives import (
+    Goal,
+    Objective,
+    Report,
+    distortion,
+    report,
+)
+from tutorial_dssm.models import (
+    Posterior,
+    Recipe,
+    SequentialModel,
+    Terms,
+)
 from tutorial_dssm.models.base import squared_error
 from tutorial_dssm.probability.gaussian import log_normal
 
@@ -21,7 +32,9 @@ PIXELS = 9
 # ---------------------------------------------------------------- a data set
 
 
-def make_bumps(n: int, length: int, generator: torch.Generator) -> SequenceData:
+def make_bumps(
+    n: int, length: int, generator: torch.Generator
+) -> SequenceData:
     """A bump on a line of pixels that a control pushes to the left and to the right."""
     u = torch.randn(n, length, 1, generator=generator)
     start = torch.randn(n, 1, 1, generator=generator)
@@ -29,10 +42,20 @@ def make_bumps(n: int, length: int, generator: torch.Generator) -> SequenceData:
     position = before.cumsum(1)  # [N, T, 1]
     line = torch.linspace(-3, 3, PIXELS)
     x = torch.exp(-((line - position) ** 2))  # [N, T, PIXELS]
-    return SequenceData(x, u, dt=0.1, targets={"position": position.squeeze(-1).double()})
+    return SequenceData(
+        x,
+        u,
+        dt=0.1,
+        targets={"position": position.squeeze(-1).double()},
+    )
 
 
-DATA.add("bump", DataSet(make_bumps, n=120, n_test=20, n_long=5, length=6, x_dim=PIXELS))
+DATA.add(
+    "bump",
+    DataSet(
+        make_bumps, n=120, n_test=20, n_long=5, length=6, x_dim=PIXELS
+    ),
+)
 
 
 # ---------------------------------------------------------------- a model
@@ -55,10 +78,16 @@ class Drift(SequentialModel):
         self.B = nn.Linear(config.u_dim, config.z_dim, bias=False)
         self.encoder = nn.Linear(config.x_dim, config.z_dim)
         self.decoder = nn.Linear(config.z_dim, config.x_dim)
-        self.log_q = nn.Parameter(torch.zeros(config.z_dim))  # of the transition's noise
-        self.log_var = nn.Parameter(torch.zeros(config.z_dim))  # of q(z_t | x_t)
+        self.log_q = nn.Parameter(
+            torch.zeros(config.z_dim)
+        )  # of the transition's noise
+        self.log_var = nn.Parameter(
+            torch.zeros(config.z_dim)
+        )  # of q(z_t | x_t)
 
-    def transition(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def transition(
+        self, z: Tensor, u: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Mean and variance [..., Z] of the next state."""
         mean = z + self.B(u)
         return mean, self.log_q.exp().expand_as(mean)
@@ -112,7 +141,14 @@ class Beta(Objective):
         """See `Objective`."""
         error, rate = terms.squared_error.mean(), terms.rate.mean()
         d = distortion(error, n, self.sigma)
-        return report(d + self.beta * rate, d, rate, error / n, self.sigma, self.beta)
+        return report(
+            d + self.beta * rate,
+            d,
+            rate,
+            error / n,
+            self.sigma,
+            self.beta,
+        )
 
     def noise(self) -> Tensor:
         """σ."""

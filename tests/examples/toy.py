@@ -1,4 +1,4 @@
-"""A data set, a model and an objective of one's own, registered from outside the package.
+"""A data set, a model and an objective of one's own, from outside.
 
 python -m tutorial_dssm --use toy train drift-beta --data bump
 """
@@ -29,13 +29,13 @@ from tutorial_dssm.probability.gaussian import log_normal
 PIXELS = 9
 
 
-# ---------------------------------------------------------------- a data set
+# --- a data set ---
 
 
 def make_bumps(
     n: int, length: int, generator: torch.Generator
 ) -> SequenceData:
-    """A bump on a line of pixels that a control pushes to the left and to the right."""
+    """A bump on a line of pixels, pushed by a control."""
     u = torch.randn(n, length, 1, generator=generator)
     start = torch.randn(n, 1, 1, generator=generator)
     before = torch.cat([start, 0.3 * u[:, :-1]], 1)
@@ -58,7 +58,7 @@ DATA.add(
 )
 
 
-# ---------------------------------------------------------------- a model
+# --- a model ---
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class DriftConfig:
 
 
 class Drift(SequentialModel):
-    """z_{t+1} = z_t + B u_t + noise, a linear decoder, and q(z_t | x_t) from each frame alone."""
+    """z_{t+1} = z_t + B u_t + noise, a linear decoder, q(z_t | x_t)."""
 
     def __init__(self, config: DriftConfig = DriftConfig()):
         super().__init__(config.x_dim, config.u_dim, config.z_dim)
@@ -118,7 +118,7 @@ class Drift(SequentialModel):
 MODELS.add("drift", Recipe(Drift, DriftConfig()))
 
 
-# ---------------------------------------------------------------- an objective
+# --- an objective ---
 
 
 @dataclass(frozen=True)

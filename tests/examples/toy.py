@@ -71,7 +71,7 @@ class DriftConfig:
 
 
 class Drift(SequentialModel):
-    """z_{t+1} = z_t + B u_t + noise, a linear decoder, q(z_t | x_t)."""
+    """z_{t+1} = z_t + B u_t + noise, linear decoder, q(z_t | x_t)."""
 
     def __init__(self, config: DriftConfig = DriftConfig()):
         super().__init__(config.x_dim, config.u_dim, config.z_dim)

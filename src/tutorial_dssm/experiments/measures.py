@@ -44,7 +44,7 @@ _KNOWN = {m.key: m for m in (*MEASURES, *_OTHERS)}
 def measure(key: str) -> Measure:
     """The measure with a key.
 
-    One of other data (r2_TARGET, mse_…) gets its key as a name, 3 digits, and its direction from
+    One of other data (r2_TARGET, mse_NAME) gets its key as a name, 3 digits, and its direction from
     the beginning of the key.
     """
     worst = "min" if key.startswith("r2_") else "max" if key.startswith("mse_") else ""

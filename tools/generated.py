@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -30,16 +31,24 @@ from tutorial_dssm import experiments, files
 MADE = "book/made"
 INPUTS = f"{MADE}/inputs.json"
 MADE_BY = {
-    "README.md": "tools.pages.results",  # the part between its markers
+    # of these three, the parts between their markers
+    "README.md": "tools.pages.readme",
+    "_config.yml": "tools.pages.chapters",
+    "_toc.yml": "tools.pages.chapters",
     f"{MADE}/api.md": "tools.pages.architecture",
     f"{MADE}/cheat_sheet.md": "tools.pages.equations",
     f"{MADE}/equations.md": "tools.pages.equations",
     f"{MADE}/house.svg": "tools.pages.architecture",
+    f"{MADE}/map.md": "tools.pages.chapters",
     f"{MADE}/map.svg": "tools.pages.map",
     f"{MADE}/map_part1.svg": "tools.pages.map",
     f"{MADE}/map_part2.svg": "tools.pages.map",
     f"{MADE}/map_part3.svg": "tools.pages.map",
     f"{MADE}/map_part4.svg": "tools.pages.map",
+    f"{MADE}/part1.md": "tools.pages.chapters",
+    f"{MADE}/part2.md": "tools.pages.chapters",
+    f"{MADE}/part3.md": "tools.pages.chapters",
+    f"{MADE}/part4.md": "tools.pages.chapters",
     f"{MADE}/prediction.png": "tools.pages.pictures",
     f"{MADE}/results_table.md": "tools.pages.results",
     f"{MADE}/scaling.png": "tools.pages.pictures",
@@ -67,6 +76,20 @@ class Picture(NamedTuple):
 def note(path: str) -> str:
     """The first line of a text that is generated as a whole."""
     return f"% Written by `python -m {MADE_BY[path]}`. Do not edit.\n\n"
+
+
+def with_part(path: str, text: str, name: str, part: str) -> str:
+    """The text of a file with the lines between the markers `name:begin` and `name:end` replaced,
+    which stand in comments. ValueError unless each of them is there once, in order.
+    """
+    match = re.fullmatch(
+        rf"(.*\b{name}:begin\b[^\n]*\n)(.*)(^[^\n]*\b{name}:end\b.*)",
+        text,
+        re.DOTALL | re.MULTILINE,
+    )
+    if not match or text.count(f"{name}:begin") != 1 or text.count(f"{name}:end") != 1:
+        raise ValueError(f"{path} must hold {name}:begin and, below it, {name}:end, once each")
+    return f"{match[1]}{part}\n{match[3]}"
 
 
 def digest(data: bytes) -> str:

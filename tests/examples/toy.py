@@ -1,4 +1,4 @@
-"""A data set, a model and an objective of one's own, registered from outside the package.
+"""A data set, a model and an objective of one's own, from outside.
 
 python -m tutorial_dssm --use toy train drift-beta --data bump
 """
@@ -10,32 +10,55 @@ from torch import Tensor, nn
 
 from tutorial_dssm import DATA, MODELS, OBJECTIVES
 from tutorial_dssm.data import DataSet, SequenceData
-from tutorial_dssm.learning.objectives import Goal, Objective, Report, distortion, report
-from tutorial_dssm.models import Posterior, Recipe, SequentialModel, Terms
+from tutorial_dssm.learning.objectives import (
+    Goal,
+    Objective,
+    Report,
+    distortion,
+    report,
+)
+from tutorial_dssm.models import (
+    Posterior,
+    Recipe,
+    SequentialModel,
+    Terms,
+)
 from tutorial_dssm.models.base import squared_error
 from tutorial_dssm.probability.gaussian import log_normal
 
 PIXELS = 9
 
 
-# ---------------------------------------------------------------- a data set
+# --- a data set ---
 
 
-def make_bumps(n: int, length: int, generator: torch.Generator) -> SequenceData:
-    """A bump on a line of pixels that a control pushes to the left and to the right."""
+def make_bumps(
+    n: int, length: int, generator: torch.Generator
+) -> SequenceData:
+    """A bump on a line of pixels, pushed by a control."""
     u = torch.randn(n, length, 1, generator=generator)
     start = torch.randn(n, 1, 1, generator=generator)
     before = torch.cat([start, 0.3 * u[:, :-1]], 1)
     position = before.cumsum(1)  # [N, T, 1]
     line = torch.linspace(-3, 3, PIXELS)
     x = torch.exp(-((line - position) ** 2))  # [N, T, PIXELS]
-    return SequenceData(x, u, dt=0.1, targets={"position": position.squeeze(-1).double()})
+    return SequenceData(
+        x,
+        u,
+        dt=0.1,
+        targets={"position": position.squeeze(-1).double()},
+    )
 
 
-DATA.add("bump", DataSet(make_bumps, n=120, n_test=20, n_long=5, length=6, x_dim=PIXELS))
+DATA.add(
+    "bump",
+    DataSet(
+        make_bumps, n=120, n_test=20, n_long=5, length=6, x_dim=PIXELS
+    ),
+)
 
 
-# ---------------------------------------------------------------- a model
+# --- a model ---
 
 
 @dataclass(frozen=True)
@@ -48,17 +71,23 @@ class DriftConfig:
 
 
 class Drift(SequentialModel):
-    """z_{t+1} = z_t + B u_t + noise, a linear decoder, and q(z_t | x_t) from each frame alone."""
+    """z_{t+1} = z_t + B u_t + noise, linear decoder, q(z_t | x_t)."""
 
     def __init__(self, config: DriftConfig = DriftConfig()):
         super().__init__(config.x_dim, config.u_dim, config.z_dim)
         self.B = nn.Linear(config.u_dim, config.z_dim, bias=False)
         self.encoder = nn.Linear(config.x_dim, config.z_dim)
         self.decoder = nn.Linear(config.z_dim, config.x_dim)
-        self.log_q = nn.Parameter(torch.zeros(config.z_dim))  # of the transition's noise
-        self.log_var = nn.Parameter(torch.zeros(config.z_dim))  # of q(z_t | x_t)
+        self.log_q = nn.Parameter(
+            torch.zeros(config.z_dim)
+        )  # of the transition's noise
+        self.log_var = nn.Parameter(
+            torch.zeros(config.z_dim)
+        )  # of q(z_t | x_t)
 
-    def transition(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def transition(
+        self, z: Tensor, u: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Mean and variance [..., Z] of the next state."""
         mean = z + self.B(u)
         return mean, self.log_q.exp().expand_as(mean)
@@ -89,7 +118,7 @@ class Drift(SequentialModel):
 MODELS.add("drift", Recipe(Drift, DriftConfig()))
 
 
-# ---------------------------------------------------------------- an objective
+# --- an objective ---
 
 
 @dataclass(frozen=True)
@@ -112,7 +141,14 @@ class Beta(Objective):
         """See `Objective`."""
         error, rate = terms.squared_error.mean(), terms.rate.mean()
         d = distortion(error, n, self.sigma)
-        return report(d + self.beta * rate, d, rate, error / n, self.sigma, self.beta)
+        return report(
+            d + self.beta * rate,
+            d,
+            rate,
+            error / n,
+            self.sigma,
+            self.beta,
+        )
 
     def noise(self) -> Tensor:
         """σ."""

@@ -88,8 +88,9 @@ def statsmodels_answers(model, a, mask=None):
     [(3, 6, 3, 2), (1, 6, 2, 1), (2, 1, 3, 2), (1, 1, 1, 1), (2, 5, 2, 4), (2, 2, 1, 1)],
 )
 def test_filter_and_smoother_equal_the_dense_gaussian(B, T, n, A, missing):
-    """Equations: ssm-evidence, kf-ssm, kf-predict, kf-update, kf-loglik, kf-missing, kf-rts,
-    kf-cross
+    """Equations: ssm-evidence, kf-ssm, kf-predict, kf-update, kf-loglik, kf-missing
+
+    Equations: kf-rts, kf-cross
     """
     model, _, a = problem(B, T, n, A)
     mask = None if missing is None else torch.rand(B, T, A, generator=seeded(5)) > 0.4

@@ -1,6 +1,4 @@
-"""The table of equations and the cheat sheet are complete and current; chapters, parts and glossary
-hang together.
-"""
+"""The table of equations and the cheat sheet are complete and current; the glossary leads on."""
 
 import functools
 import importlib
@@ -10,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
 from pages import HTML
 from tools import ROOT
@@ -137,37 +134,7 @@ def test_every_test_named_is_collected():
     assert not set(names) - collected
 
 
-# ---------------------------------------------------------------- chapters, parts, glossary
-
-
-def test_each_chapter_is_linked_where_pages_name_it():
-    """`{{ ch4 }}` is a link as soon as chapter 4 is there, and to that chapter."""
-    names = yaml.safe_load((ROOT / "_config.yml").read_text())["parse"]["myst_substitutions"]
-    there = {int(path.name[:2]): path.name for path in (ROOT / "chapters").glob("*.ipynb")}
-    assert set(names) >= {f"ch{number}" for number in there}
-    for name, text in names.items():
-        number = int(name.removeprefix("ch"))
-        words = f"chapter {number}"
-        expected = f"[{words}](../chapters/{there[number]})" if number in there else words
-        assert text == expected, f"{name} under myst_substitutions in _config.yml"
-
-
-def test_each_part_holds_its_chapters_and_its_page_names_them():
-    parts = {"I.": range(1, 3), "II.": range(3, 6), "III.": range(6, 10), "IV.": range(10, 12)}
-    captions = {
-        part["caption"]: [e["file"] for e in part["chapters"]]
-        for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
-    }
-    for numeral, numbers in parts.items():
-        first, *chapters = next(
-            files for caption, files in captions.items() if caption.startswith(f"{numeral} ")
-        )
-        assert [int(re.match(r"chapters/(\d+)_", file)[1]) in numbers for file in chapters] == [
-            True
-        ] * len(chapters)
-        assert chapters == sorted(chapters)
-        page = (ROOT / f"{first}.md").read_text(encoding="utf-8")
-        assert all(f"{{{{ ch{int(file[9:11])} }}}}" in page for file in chapters)
+# ---------------------------------------------------------------- glossary
 
 
 def test_every_word_of_the_glossary_leads_somewhere():

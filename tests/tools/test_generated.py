@@ -32,11 +32,11 @@ def test_the_list_is_complete():
 
 
 def test_pages_include_nothing_generated_that_no_command_makes():
-    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "book").glob("*.md")]
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md")]
     unused = [
         path for path in MADE_BY if not any(path.removeprefix("book/") in page for page in pages)
     ]
-    assert unused == ["README.md"]
+    assert unused == ["README.md", "_config.yml", "_toc.yml"]  # they hold parts that are
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -65,6 +65,16 @@ def test_each_check_passes_now_and_fails_when_a_file_has_changed(
         assert module.main(["--check"]) == 1
         (tmp_path / path).write_bytes(before)
     assert module.main(["--check"]) == 0
+
+
+def test_a_part_stands_between_its_markers():
+    text = "before\n# a:begin, by hand\nold\n# a:end\nafter: b\n"
+    filled = generated.with_part("x.yml", text, "a", "one\ntwo")
+    assert filled == "before\n# a:begin, by hand\none\ntwo\n# a:end\nafter: b\n"
+    assert generated.with_part("x.yml", filled, "a", "one\ntwo") == filled
+    for broken in ("none", "# a:end\n# a:begin\n", text + "# a:begin\n", text + "# a:end\n"):
+        with pytest.raises(ValueError, match="x.yml must hold a:begin"):
+            generated.with_part("x.yml", broken, "a", "new")
 
 
 def test_a_picture_is_drawn_again_when_its_inputs_change_and_only_then(tmp_path, monkeypatch):

@@ -80,6 +80,9 @@ def test_page_holds_the_command_of_every_number():
     page = make.page(ROWS)
     assert "for seed in 0 1 2; do" in page and "train ekvae-constrained --seed $seed" in page
     assert "evaluate runs/ekvae-constrained-seed$seed --json" in page
+    assert tables.summary_table(ROWS) in page and tables.summary_table(ROWS) in make.readme_part(
+        ROWS
+    )
     assert page.index("dks-constrained") < page.index(
         "ekvae-constrained"
     )  # the order of the experiments
@@ -105,21 +108,6 @@ def test_tables_have_as_many_cells_in_each_line():
         tables.seed_table(ROWS, "ekvae-constrained"),
     ):
         assert len({line.count("|") for line in table.splitlines()}) == 1
-
-
-def test_readme_part_stands_between_the_markers():
-    readme = f"before\n{make.BEGIN}\nold\n{make.END}\nafter\n"
-    filled = make.with_part(readme, make.readme_part(ROWS))
-    assert (
-        filled.startswith("before\n")
-        and filled.endswith("\nafter\n")
-        and "old" not in filled
-        and "`ekvae-constrained`" in filled
-    )
-    assert make.with_part(filled, make.readme_part(ROWS)) == filled
-    for broken in ("no markers", f"{make.END}{make.BEGIN}", readme + make.BEGIN):
-        with pytest.raises(ValueError, match="README.md must hold"):
-            make.with_part(broken, "x")
 
 
 def test_search_table_counts_seeds_that_found_angle_and_velocity():

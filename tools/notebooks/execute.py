@@ -5,8 +5,9 @@ machine.
     python -m tools.notebooks.execute 04 08            the chapters whose names start so
     python -m tools.notebooks.execute --from-text 04   take the cells from chapters/text/04_*.md
 
-After a run the notebook holds no times, no widget state, no paths of this machine; chapters/text/
-holds the same cells as text, for review. A cell that fails, or an output that names a path of this
+After a run the notebook holds no times, no widget state, no paths of this machine; of its metadata,
+what it says of itself stays under "book" (tools.chapters). chapters/text/ holds the same cells as
+text, for review. A cell that fails, or an output that names a path of this
 machine, is an error; the notebook then stays as it was.
 """
 
@@ -38,9 +39,15 @@ METADATA = {
 }
 
 
+def of_the_book(notebook: nbformat.NotebookNode) -> dict[str, dict]:
+    """What a notebook says of itself, sorted as in the file: {"book": ...}, or nothing."""
+    book = notebook.metadata.get("book")
+    return {"book": dict(sorted(book.items()))} if book else {}
+
+
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Remove, in place, what differs from run to run: times, widget state, the kernel's version."""
-    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.metadata = nbformat.from_dict(METADATA | of_the_book(notebook))
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime", "collapsed"):
             cell.metadata.pop(key, None)
@@ -99,11 +106,15 @@ def machine_paths(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def as_text(notebook: nbformat.NotebookNode) -> str:
-    """The cells as MyST Markdown, without outputs; the same whatever jupytext's version."""
-    plain = nbformat.from_dict({**notebook, "metadata": {"kernelspec": METADATA["kernelspec"]}})
-    return jupytext.writes(plain, fmt="md:myst").replace(
-        f"jupytext_version: {jupytext.__version__}", "jupytext_version: 1.0.0"
-    )
+    """The cells as MyST Markdown, without outputs, below what the notebook says of itself; the same
+    whatever jupytext's version.
+    """
+    kept = {"kernelspec": METADATA["kernelspec"], **of_the_book(notebook)}
+    keep = "  notebook_metadata_filter: book\n"  # told to jupytext, and no part of the text
+    kept["jupytext"] = {"notebook_metadata_filter": "book"}
+    text = jupytext.writes(nbformat.from_dict({**notebook, "metadata": kept}), fmt="md:myst")
+    version = f"jupytext_version: {jupytext.__version__}"
+    return text.replace(keep, "", 1).replace(version, "jupytext_version: 1.0.0", 1)
 
 
 def with_outputs_of(text: Path, notebook: nbformat.NotebookNode | None) -> nbformat.NotebookNode:

@@ -39,7 +39,7 @@ def shown(name: str, inside: list[str], width: float) -> list[str]:
     sentence = purpose.split("\n")[0].split(": ", 1)[-1].rstrip(".").replace("`", "")
     chapters = [module for module in inside if CHAPTER.fullmatch(module)]
     others = [module for module in inside if module not in chapters]
-    names = ["ch01 … ch10", *others] if chapters else others
+    names = [f"{chapters[0][:4]} … {chapters[-1][:4]}", *others] if chapters else others
     characters = int(12 * width)
     return [*textwrap.wrap(sentence, characters), *textwrap.wrap(", ".join(names), characters)]
 

@@ -1,20 +1,19 @@
-"""The table of results, for the page "Results over seeds" and for the README.
+"""The table of results, for the page "Results over seeds" and for the README (tools.pages.readme).
 
     python -m tools.pages.results [--check]
 
 The rows are those that the package ships: one per run and seed, as `evaluate --json` prints it,
-with `seconds` of training. Of README.md only the part between its markers is generated.
+with `seconds` of training.
 """
 
 import sys
 
-from tools import ROOT, generated
+from tools import generated
 from tutorial_dssm import experiments
 from tutorial_dssm.experiments import tables
 from tutorial_dssm.experiments.comparisons import run_names
 
-PAGE, README = f"{generated.MADE}/results_table.md", "README.md"
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+PAGE = f"{generated.MADE}/results_table.md"
 
 
 def page(rows: list[dict]) -> str:
@@ -35,7 +34,7 @@ def page(rows: list[dict]) -> str:
 
 
 def readme_part(rows: list[dict]) -> str:
-    """What stands between the markers of the README."""
+    """The README's summary, with the commands."""
     return (
         f"{tables.summary_table(rows)}\n\n"
         "Mean ± standard deviation over seeds, worst seed in parentheses, 500 held-out sequences. "
@@ -47,25 +46,9 @@ def readme_part(rows: list[dict]) -> str:
     )
 
 
-def with_part(readme: str, part: str) -> str:
-    """`readme` with the text between the markers replaced. ValueError unless each marker is there
-    once, in order.
-    """
-    once = readme.count(BEGIN) == readme.count(END) == 1
-    if not once or readme.index(BEGIN) > readme.index(END):
-        raise ValueError(f"README.md must hold {BEGIN} and, after it, {END}, once each")
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{part}\n\n{END}{rest.split(END)[1]}"
-
-
 def made() -> dict[str, str]:
-    """The page's table, and the README."""
-    rows = experiments.load_results()
-    readme = (ROOT / README).read_text(encoding="utf-8")
-    return {
-        PAGE: generated.note(PAGE) + page(rows),
-        README: with_part(readme, readme_part(rows)),
-    }
+    """The page's table."""
+    return {PAGE: generated.note(PAGE) + page(experiments.load_results())}
 
 
 def main(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ from .. import files
 from ..evaluation import scores
 from ..learning.objectives import Objective
 from ..learning.training import CHECKPOINT, MODEL, choose_device, load_weights
-from ..models import Model, SequentialModel
+from ..models import Model
 from ..names import check
 from .runs import Experiment, build, from_dict, make_data, make_long_data, named_runs
 
@@ -156,11 +156,9 @@ def evaluate(trained: Trained, split: str = "test") -> dict:
         ValueError: the model cannot predict (one of single frames).
     """
     model, data = trained.model, trained.experiment.data
-    if not isinstance(model, SequentialModel):
-        raise ValueError(
-            f"{trained.experiment.name} is a model of single frames: "
-            "it cannot predict, and there is nothing to evaluate over time"
-        )
+    if "predict" in model.cannot:
+        why = model.cannot["predict"]
+        raise ValueError(f"{trained.experiment.name} cannot be evaluated over time: {why}")
     device = next(model.parameters()).device
     sequences = getattr(make_data(data), split).to(device)
     long = make_long_data(data).to(device)

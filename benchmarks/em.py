@@ -25,7 +25,7 @@ from statsmodels.tsa.statespace.dynamic_factor_mq import DynamicFactorMQ  # noqa
 from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother  # noqa: E402
 
 from timing import command_line, interleave, report  # noqa: E402
-from tutorial_dssm.closed_form.em import em_step  # noqa: E402
+from tutorial_dssm.closed_form.em import em_step, factors  # noqa: E402
 from tutorial_dssm.models.lgssm import LGSSM, LGSSMConfig, covariance  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "em.md"
@@ -40,32 +40,28 @@ def problem(B, T, n, X):
     u = torch.zeros(B, T, 0, dtype=torch.float64)
     with torch.no_grad():
         z = model.predict(torch.randn(B, n, dtype=torch.float64), u, sample=True)
-        return (
-            model,
-            model.decode(z) + model.config.r0**0.5 * torch.randn(B, T, X, dtype=torch.float64),
-            u,
-        )
+        noise = torch.randn(B, T, X, dtype=torch.float64)
+        x = model.decode(z) + model.config.r0**0.5 * noise
+    return model, x, u
 
 
 def smoothers(model, x):
-    """statsmodels objects for the same model, one per series: binding a second array of the same
-    shape would keep the first.
+    """statsmodels objects for the same model, one per series.
+
+    Binding a second array of the same shape would keep the first.
     """
-    F, C, m1 = (v.detach().numpy() for v in (model.F, model.C, model.m1))
-    Q, P1 = (
-        covariance(*v)[0].detach().numpy()
-        for v in ((model.log_q, model.lower_q), (model.log_p1, model.lower_p1))
-    )
+    Q, P1 = covariance(model.log_q, model.lower_q)[0], covariance(model.log_p1, model.lower_p1)[0]
+    R = torch.diag(model.log_r.exp())
+    tensors = (model.F, Q, model.C, R, model.m1, P1)
+    F, Q, C, R, m1, P1 = (v.detach().numpy() for v in tensors)
     made = []
     for series in x:
         s = KalmanSmoother(k_endog=len(C), k_states=len(F), k_posdef=len(F))
         s.bind(series.numpy().copy())
-        s["transition"], s["state_cov"], s["design"], s["obs_cov"] = (
-            F,
-            Q,
-            C,
-            np.diag(model.log_r.detach().exp().numpy()),
-        )
+        s["transition"] = F
+        s["state_cov"] = Q
+        s["design"] = C
+        s["obs_cov"] = R
         s["selection"] = np.eye(len(F))
         s.initialize_known(m1, P1)
         made.append(s)
@@ -91,56 +87,47 @@ def factor_models(model, x):
     return made, made[0].start_params
 
 
-def load(model, start, factors):
+def load(model, start, peer):
     """The parameters and the (stationary) initial state of a DynamicFactorMQ into ours."""
-    factors.update(start)
-    n, ssm = model.z_dim, factors.ssm
-    Q, P1 = ssm["state_cov"][:n, :n], factors.smooth(start).predicted_state_cov[:n, :n, 0]
+    peer.update(start)
+    n, ssm = model.z_dim, peer.ssm
+    Q = ssm["state_cov"][:n, :n]
+    P1 = peer.smooth(start).predicted_state_cov[:n, :n, 0]
     with torch.no_grad():
-        (
-            model.F.copy_(torch.tensor(ssm["transition"][:n, :n])),
-            model.C.copy_(torch.tensor(ssm["design"][:, :n])),
-        )
+        model.F.copy_(torch.tensor(ssm["transition"][:n, :n]))
+        model.C.copy_(torch.tensor(ssm["design"][:, :n]))
         model.log_r.copy_(torch.tensor(np.diag(ssm["obs_cov"])).log())
-        for V, log_var, lower in (
-            (Q, model.log_q, model.lower_q),
-            (P1, model.log_p1, model.lower_p1),
+        for name, V, log_var, lower in (
+            ("Q", Q, model.log_q, model.lower_q),
+            ("P1", P1, model.log_p1, model.lower_p1),
         ):
-            K = torch.linalg.cholesky(torch.tensor(np.array(V)))
-            log_var.copy_(2 * K.diagonal().log()), lower.copy_(torch.tril(K / K.diagonal(), -1))
+            new_log_var, new_lower = factors(name, torch.tensor(np.array(V)))
+            log_var.copy_(new_log_var)
+            lower.copy_(new_lower)
 
 
 def candidates(size):
-    """Ours, the smoothing passes and (for sizes where a round is short) DynamicFactorMQ, checked
-    against each other.
-    """
+    """Ours, the smoothing passes and DynamicFactorMQ, checked against each other."""
     B = size[0]
     model, x, u = problem(*size)
     few = x[: min(B, 10)]  # DynamicFactorMQ on ten series at most, scaled up: it takes that long
-    factors, start = factor_models(model, few)
-    load(model, start, factors[0])
+    peers, start = factor_models(model, few)
+    load(model, start, peers[0])
     before = {k: v.clone() for k, v in model.state_dict().items()}
     smooth = smoothers(model, x)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        after = factors[0].fit_em(start, maxiter=1, tolerance=0, return_params=True)
-    mirrored = torch.cat(
-        [x[:1], -x[:1]]
-    )  # the best offsets of a series and its mirror image are 0: the model of DynamicFactorMQ
-    np.testing.assert_allclose(
-        em_step(model, mirrored, u[:1].expand(2, -1, -1)), factors[0].loglike(start), rtol=1e-8
-    )
-    factors[0].update(after)
-    np.testing.assert_allclose(
-        model.F.detach(),
-        factors[0].ssm["transition"][: model.z_dim, : model.z_dim],
-        rtol=1e-6,
-        atol=1e-8,
-    )
+        after = peers[0].fit_em(start, maxiter=1, tolerance=0, return_params=True)
+    # the best offsets of a series and its mirror image are 0: the model of DynamicFactorMQ
+    mirrored = torch.cat([x[:1], -x[:1]])
+    log_p = em_step(model, mirrored, u[:1].expand(2, -1, -1))
+    np.testing.assert_allclose(log_p, peers[0].loglike(start), rtol=1e-8)
+    peers[0].update(after)
+    theirs = peers[0].ssm["transition"][: model.z_dim, : model.z_dim]
+    np.testing.assert_allclose(model.F.detach(), theirs, rtol=1e-6, atol=1e-8)
     model.load_state_dict(before)
-    np.testing.assert_allclose(
-        em_step(model, x, u) * B, sum(s.smooth().llf_obs.sum() for s in smooth), rtol=1e-8
-    )
+    log_p = sum(s.smooth().llf_obs.sum() for s in smooth)
+    np.testing.assert_allclose(em_step(model, x, u) * B, log_p, rtol=1e-8)
 
     def ours():
         model.load_state_dict(before)  # always the same iteration
@@ -149,7 +136,7 @@ def candidates(size):
     def factor_em():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for one in factors:
+            for one in peers:
                 one.fit_em(
                     start,
                     maxiter=ITERATIONS,
@@ -163,17 +150,14 @@ def candidates(size):
 
 
 def main():
-    options = command_line(
-        __doc__, "the table of the book, benchmarks/results/em.md", 9
-    ).parse_args()
+    written = "the table of the book, benchmarks/results/em.md"
+    options = command_line(__doc__, written, 9).parse_args()
     torch.set_num_threads(1)
     rows = []
     for size in SIZES:
         runs, scale = candidates(size)
-        seconds = {
-            name: scale.get(name, 1) * value
-            for name, value in interleave(runs, options.rounds, warmup=1, at_most=15).items()
-        }
+        seconds = interleave(runs, options.rounds, warmup=1, at_most=15)
+        seconds = {name: scale.get(name, 1) * value for name, value in seconds.items()}
         mine = seconds.pop("ours")
         row = dict(zip(("B", "T", "nz", "nx"), size)) | {"ours_ms": 1e3 * mine}
         rows.append(row | {f"{name}_ratio": value / mine for name, value in seconds.items()})

@@ -1,13 +1,12 @@
-"""Kalman filter and smoother beside statsmodels, simdkalman and dynamax: float64, one thread,
-`torch.inference_mode`.
+"""Kalman filter and smoother beside statsmodels, simdkalman and dynamax.
 
     python benchmarks/kalman.py [--json] [--write]
 
-All peers that are installed run in turn on the same data in the same process, which is pinned to
-one processor core; their smoothed means and covariances must agree before anything is timed. Ours
-also returns the likelihood, the predicted moments and the cross-covariances. The peers are
-given every advantage: statsmodels' objects are built beforehand, simdkalman returns states only,
-dynamax is compiled beforehand.
+Float64, one thread, `torch.inference_mode`. All peers that are installed run in turn on the same
+data in the same process, which is pinned to one processor core; their smoothed means and
+covariances must agree before anything is timed. Ours also returns the likelihood, the predicted
+moments and the cross-covariances. The peers are given every advantage: statsmodels' objects are
+built beforehand, simdkalman returns states only, dynamax is compiled beforehand.
 """
 
 import os
@@ -27,16 +26,16 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from timing import command_line, interleave, report  # noqa: E402
-from tutorial_dssm.probability.kalman import kalman_filter, smooth  # noqa: E402
+from tutorial_dssm.probability.kalman import StateSpaceModel, kalman_filter, smooth  # noqa: E402
 
 RESULT = Path(__file__).parent / "results" / "kalman.md"
 SIZES = [(250, 15, 3, 2), (250, 100, 4, 2), (64, 1000, 4, 2)]  # B, T, dim z, dim a
 
 
 def problem(B, T, n, A, shared):
-    """A stable random model that does not change over time:
+    """A stable random model that does not change over time, and observations [B, T, A].
 
-    F, Q, H, R, m1, P1 with a leading [B] unless `shared`; observations [B, T, A].
+    The model is F, Q, H, R, m1, P1, with a leading [B] unless `shared`.
     """
     rng = np.random.default_rng(0)
     batch = () if shared else (B,)
@@ -52,11 +51,12 @@ def ours(model, a, shared):
     F, Q, H, R, m1, P1 = (torch.from_numpy(v) for v in model)
     if not shared:  # [B, …] -> [B, T = 1, …]: the same at every step
         F, Q, H, R = (v.unsqueeze(1) for v in (F, Q, H, R))
+    model = StateSpaceModel(F, Q, H, R, m1, P1)
     a = torch.from_numpy(a)
 
     @torch.inference_mode()
     def run():
-        smoothed = smooth(kalman_filter(a, F, None, Q, H, R, m1, P1))
+        smoothed = smooth(kalman_filter(a, model))
         return smoothed.mean, smoothed.cov
 
     return run
@@ -71,27 +71,26 @@ def statsmodels(model, a, shared):
         smoother = KalmanSmoother(k_endog=y.shape[1], k_states=len(m1), k_posdef=len(m1))
         smoother.bind(y.copy())
         smoother["selection"] = np.eye(len(m1))
-        smoother["transition"], smoother["state_cov"], smoother["design"], smoother["obs_cov"] = (
-            F,
-            Q,
-            H,
-            R,
-        )
+        smoother["transition"] = F
+        smoother["state_cov"] = Q
+        smoother["design"] = H
+        smoother["obs_cov"] = R
         smoother.initialize_known(m1, P1)
         smoothers.append(smoother)
 
     def run():
         results = [s.smooth() for s in smoothers]
-        return np.stack([r.smoothed_state.T for r in results]), np.stack(
-            [r.smoothed_state_cov.transpose(2, 0, 1) for r in results]
-        )
+        means = np.stack([r.smoothed_state.T for r in results])
+        covs = np.stack([r.smoothed_state_cov.transpose(2, 0, 1) for r in results])
+        return means, covs
 
     return run
 
 
 def simdkalman(model, a, shared):
-    """`KalmanFilter.smooth` for a shared model. It takes the batch axis of a model per series for
-    the state (1.0.4): there, the same loop over the library's primitives.
+    """`KalmanFilter.smooth` for a shared model, the library's primitives for a model per series.
+
+    There `KalmanFilter.smooth` takes the batch axis of the model for the state (1.0.4).
     """
     import simdkalman
     from simdkalman.primitives import predict, priv_smooth, priv_update_with_nan_check
@@ -108,13 +107,15 @@ def simdkalman(model, a, shared):
         filtered_means, filtered_covs = [], []
         for t in range(a.shape[1]):
             m, P, _ = priv_update_with_nan_check(m, P, H, R, a[:, t, :, None])
-            filtered_means.append(m), filtered_covs.append(P)
+            filtered_means.append(m)
+            filtered_covs.append(P)
             m, P = predict(m, P, F, Q)
         m, P = filtered_means[-1], filtered_covs[-1]
         means, covs = [m], [P]
         for filtered_mean, filtered_cov in zip(filtered_means[-2::-1], filtered_covs[-2::-1]):
             m, P, _ = priv_smooth(filtered_mean, filtered_cov, F, Q, m, P)
-            means.append(m), covs.append(P)
+            means.append(m)
+            covs.append(P)
         return np.stack(means[::-1], 1)[..., 0], np.stack(covs[::-1], 1)
 
     return run_shared if shared else run_per_series
@@ -164,20 +165,17 @@ def candidates(size, shared):
 
 
 def main():
-    options = command_line(
-        __doc__, "the table of the book, benchmarks/results/kalman.md", 15
-    ).parse_args()
+    written = "the table of the book, benchmarks/results/kalman.md"
+    options = command_line(__doc__, written, 15).parse_args()
     torch.set_num_threads(1)
     rows = []
     for shared in (False, True):
         for size in SIZES:
             seconds = interleave(candidates(size, shared), options.rounds, warmup=1, at_most=20)
             mine = seconds.pop("ours")
-            row = (
-                {"model": "shared" if shared else "per series"}
-                | dict(zip(("B", "T", "nz", "na"), size))
-                | {"ours_ms": 1e3 * mine}
-            )
+            row = {"model": "shared" if shared else "per series"}
+            row |= dict(zip(("B", "T", "nz", "na"), size))
+            row["ours_ms"] = 1e3 * mine
             rows.append(row | {f"{name}_ratio": value / mine for name, value in seconds.items()})
     report(rows, options, RESULT)
 

@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tutorial_dssm import files
+from tutorial_dssm.experiments.tables import markdown
+
 
 def interleave(
     candidates: dict[str, Callable[[], object]], rounds: int, warmup: int = 2, at_most: float = 60.0
@@ -61,33 +64,31 @@ def command_line(description: str, writes: str, rounds: int) -> argparse.Argumen
 
 
 def report(rows: list[dict], options: argparse.Namespace, result: Path | None = None) -> None:
-    """Print rows (dicts) as JSON or as a Markdown table, as the options say, and with --write store
-    the table in `result`.
+    """Print rows (dicts) as JSON or as a Markdown table, as the options say.
+
+    With --write the table is stored in `result`.
     """
     print(json.dumps(rows, indent=1) if options.json else table(rows))
     if options.write and result:
-        result.write_text(table(rows) + "\n", encoding="utf-8")
+        files.write(result, (table(rows) + "\n").encode())
+
+
+UNITS = {"_ratio": " ÷ ours", "_mb": " (MB)", "_ms": " (ms)", "_": " "}
 
 
 def table(rows: list[dict]) -> str:
     """Rows as a Markdown table; what a row lacks is a dash."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    heads = [
-        c.replace("_ratio", " ÷ ours")
-        .replace("_mb", " (MB)")
-        .replace("_ms", " (ms)")
-        .replace("_", " ")
-        for c in columns
-    ]
-    lines = [heads, ["---"] * len(columns), *([_show(row.get(c)) for c in columns] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    heads = columns
+    for suffix, words in UNITS.items():
+        heads = [head.replace(suffix, words) for head in heads]
+    return markdown(heads, [[_show(row.get(key)) for key in columns] for row in rows])
 
 
-def _show(value) -> str:
-    return (
-        "-"
-        if value is None
-        else (f"{value:.0f}" if value >= 100 else f"{value:.3g}")
-        if isinstance(value, float)
-        else str(value)
-    )
+def _show(value: float | str | None) -> str:
+    """A cell: three digits of a number that is not whole."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return str(value)

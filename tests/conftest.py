@@ -7,7 +7,6 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import matplotlib
-import pytest
 import torch
 from hypothesis import settings
 
@@ -15,13 +14,3 @@ matplotlib.use("Agg")
 torch.set_num_threads(1)
 settings.register_profile("book", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("book")
-
-
-@pytest.fixture
-def nothing_stays_open():
-    """A figure that pyplot knows would be shown twice in a notebook."""
-    import matplotlib.pyplot as plt
-
-    before = plt.get_fignums()
-    yield
-    assert plt.get_fignums() == before

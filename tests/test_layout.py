@@ -1,4 +1,4 @@
-"""The house: imports point down, in no circle, and to no private name; a public name is defined once."""
+"""The house: imports point down, make no circle, take no private name; a name has one meaning."""
 
 import ast
 from pathlib import Path
@@ -54,9 +54,13 @@ def test_no_private_name_of_another_module_is_used():
     for module, path in modules().items():
         names = {i.name for i in IMPORTS if i.importer == module and i.imported.endswith(i.name)}
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                if node.value.id in names and private(node.attr):
-                    taken.append(f"{module}: {node.value.id}.{node.attr}")
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in names
+                and private(node.attr)
+            ):
+                taken.append(f"{module}: {node.value.id}.{node.attr}")
     assert taken == []
 
 

@@ -1,5 +1,5 @@
-"""Everything behind `make` that is no part of the package. Run from the root: `python -m
-tools.pages.study`.
+"""Everything behind `make` that is no part of the package. Run from the root:
+`python -m tools.pages.study`.
 """
 
 from pathlib import Path

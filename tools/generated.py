@@ -31,8 +31,10 @@ MADE = "book/made"
 INPUTS = f"{MADE}/inputs.json"
 MADE_BY = {
     "README.md": "tools.pages.results",  # the part between its markers
+    f"{MADE}/api.md": "tools.pages.architecture",
     f"{MADE}/cheat_sheet.md": "tools.pages.equations",
     f"{MADE}/equations.md": "tools.pages.equations",
+    f"{MADE}/house.svg": "tools.pages.architecture",
     f"{MADE}/map.svg": "tools.pages.map",
     f"{MADE}/map_part1.svg": "tools.pages.map",
     f"{MADE}/map_part2.svg": "tools.pages.map",

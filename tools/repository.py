@@ -1,5 +1,5 @@
-"""Write another repository address everywhere it occurs. `make repository
-URL=https://github.com/OWNER/NAME` calls this.
+"""Write another repository address everywhere it occurs.
+`make repository URL=https://github.com/OWNER/NAME` calls this.
 
 pyproject.toml ([project.urls] Repository) holds the address; notebooks, pages and configuration
 hold copies, because Colab, GitHub and Sphinx read them without running anything of ours. Needs

@@ -1,4 +1,6 @@
-"""Command line: `python -m tutorial_dssm [--use MODULE] list | train | evaluate | figures | study`.
+"""Command line: list, train, evaluate, figures, study.
+
+    python -m tutorial_dssm [--use MODULE] COMMAND ...
 
 `--use MODULE`, before the command, imports a module first that registers models, objectives or data
 sets of its own (more than once for several).
@@ -6,6 +8,7 @@ sets of its own (more than once for several).
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -140,7 +143,7 @@ def study_(
         raise ValueError(f"{len(done.failures)} failed: {'; '.join(map(str, done.failures))}")
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "train": train,
     "evaluate": evaluate,

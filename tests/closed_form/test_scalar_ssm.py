@@ -35,7 +35,9 @@ def test_scalar_model_is_the_general_one():
         ):
             q = posterior(model, frames, u)
             value = lgssm_moments.moment_bound(model, q, frames, u).mean()
-            assert torch.allclose(scalar_ssm.bound(s, scalar_ssm.e_step(s, x, factorised)), value)
+            assert torch.allclose(
+                scalar_ssm.bound_of_sums(s, scalar_ssm.e_step(s, x, factorised)), value
+            )
         columns = torch.tensor([[0.2, 0.7]], dtype=x.dtype)
         rows = torch.tensor([[0.6], [1.0]], dtype=x.dtype)
         grid = scalar_ssm.log_likelihood(s._replace(f=columns, r=rows), x)
@@ -50,7 +52,9 @@ def test_scalar_m_step_is_a_maximum(learn):
     e = scalar_ssm.e_step(s, x)
     best = scalar_ssm.scalar_m_step(s, e, learn)
     new = scalar_ssm.Scalar(*(v.clone().requires_grad_() for v in best))
-    gradients = torch.autograd.grad(scalar_ssm.bound(new, e), [getattr(new, k) for k in learn])
+    gradients = torch.autograd.grad(
+        scalar_ssm.bound_of_sums(new, e), [getattr(new, k) for k in learn]
+    )
     assert max(g.abs() for g in gradients) < 1e-9
     values = [scalar_ssm.log_likelihood(v, x) for v in scalar_ssm.em_path(s, x, 4, learn)]
     assert (torch.stack(values).diff() > 0).all()

@@ -38,7 +38,7 @@ def random_start(count, length, seed=0):
 
 
 def solve(state1, u, c):
-    """The same trajectory by SciPy, written from m l² φ̈ = -µ φ̇ + m g l sin φ + u, frame by frame."""
+    """By SciPy, written from m l² φ̈ = -µ φ̇ + m g l sin φ + u, frame by frame."""
     states = [np.asarray(state1)]
     for torque in u[:-1, 0].tolist():
 

@@ -259,6 +259,7 @@ def saved_bytes(experiment):
     return sum(saved.values())
 
 
+@pytest.mark.slow
 @EACH
 def test_a_step_at_full_size_without_values(name, monkeypatch):
     """Two training steps at batch 50 on `meta`, where what is not on the device raises, and the

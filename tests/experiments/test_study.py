@@ -185,7 +185,10 @@ def test_a_failed_run_does_not_stop_the_others(small, tmp_path, monkeypatch, cap
     )
     done = go(tmp_path, progress=True)
     assert [row["run"] for row in done.rows] == ["ekvae-elbo-learned-noise"]
-    message = "dks-elbo-learned-noise, seed 0: ValueError: batch 21 is larger than the training set of 20 sequences"
+    message = (
+        "dks-elbo-learned-noise, seed 0: "
+        "ValueError: batch 21 is larger than the training set of 20 sequences"
+    )
     assert [str(f) for f in done.failures] == [message]
     err = capsys.readouterr().err
     assert f"failed: {message}" in err and "2/2" in err and "1 failed" in err
@@ -588,7 +591,8 @@ def test_the_tables_say_what_the_rows_say():
     expected = scipy.stats.ttest_rel([0.75, 1.0], [0.5, 0.0]).confidence_interval(0.95)
     lines = tables.comparison_table(rows, ["r2_velocity", "rate"]).splitlines()
     assert lines[2:] == [
-        f"| `dks-constrained` − `dks-elbo-learned-noise` | +0.625 [{expected.low:.3f}, {expected.high:.3f}] ++ | – |",
+        "| `dks-constrained` − `dks-elbo-learned-noise` "
+        f"| +0.625 [{expected.low:.3f}, {expected.high:.3f}] ++ | – |",
         "| `ekvae-constrained` − `dks-constrained` | – | – |",
     ]
     assert tables.comparison_table([]).count("\n") == 1

@@ -105,7 +105,7 @@ def test_balanced_learns_its_noise():
 
 
 def test_balanced_says_which_models_it_takes():
-    with pytest.raises(ValueError, match="KL of every step"):
+    with pytest.raises(ValueError, match="rate of every step"):
         make_objective(BalancedConfig())(Terms(torch.ones(3), torch.ones(3)), N)
 
 

@@ -258,6 +258,7 @@ def stopped_process(folder, number):
     return process.returncode, saved(), err
 
 
+@pytest.mark.slow
 def test_a_process_is_interrupted_goes_on_and_is_killed(tmp_path):
     """Ctrl-C loses nothing, a kill the steps since the last checkpoint; what comes out in the end
     is the uninterrupted run.

@@ -65,6 +65,11 @@ def bump(v, t):
     return torch.cat([v[:, :t], v[:, t : t + 1] + 1, v[:, t + 1 :]], 1)
 
 
+def hide(x, mask, value=math.nan):
+    """x [..., T, X] with the frames that mask [..., T] calls missing overwritten."""
+    return x.masked_fill(~mask.unsqueeze(-1), value)
+
+
 def within(draws, exact, sigmas=4.5, se_below=None):
     """The mean of independent draws is `exact`, up to so many of its standard errors (one test in
     10⁵ fails by chance).

@@ -14,6 +14,7 @@ from instances import (
     dense,
     elbo,
     generator,
+    hide,
     kl_gaussian,
     linear,
     linear_dks,
@@ -32,10 +33,10 @@ KINDS = ("dkf", "dks", "dks-classic", "dvbf", "dvbf-smoothing")
 EACH = pytest.mark.parametrize("kind", KINDS)
 
 
-def walk(model, x, u, noise):
+def walk(model, x, u, noise, mask=None):
     """The pass that given noise leads to, without gradients."""
     with torch.no_grad():
-        return model.walk(x, u, noise)
+        return model.walk(x, u, noise, mask)
 
 
 # --- linear-Gaussian instances ------------------------------------------------------------------
@@ -230,10 +231,6 @@ def test_dvbs_bound_misses_the_exact_likelihood_by_the_kl_of_its_posterior(T):
 GAPS = torch.tensor([1, 1, 0, 0, 1, 0], dtype=torch.bool)
 
 
-def hide(x, mask):
-    return x.masked_fill(~mask.unsqueeze(-1), math.nan)
-
-
 def test_dks_of_missing_frames_is_exact_for_every_draw_with_the_exact_conditionals():
     model, D, d = linear_dks()
     x, u = data(6)
@@ -283,19 +280,24 @@ def test_random_posterior_stays_below_the_exact_likelihood(kind):
 # --- what each posterior is ---------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("seen", [[1, 1, 1, 1], [1, 0, 1, 0]])
 @pytest.mark.parametrize("kind", ["dkf", "dks", "dks-classic"])
-def test_dks_posterior_is_the_combiner_step_by_step(kind):
-    """Krishnan et al. (2017), eq. (6), written down plainly."""
+def test_dks_posterior_is_the_combiner_step_by_step(kind, seen):
+    """Krishnan et al. (2017), eq. (6), written down plainly; a missing frame has no features."""
     model, T = make(kind, 0), 4
     x, u, noise = normal(3, T, 5, seed=1), normal(3, T, 1, seed=2), normal(3, T, 3, seed=3)
-    drawn = walk(model, x, u, noise)
+    mask = torch.tensor(seen, dtype=torch.bool).expand(3, T)
+    drawn = walk(model, x, u, noise, mask)
     with torch.no_grad():
+        features = model.encoder(x) * mask[..., None]
         if kind == "dkf":
             before = torch.cat([torch.zeros_like(u[:, :1]), u[:, :-1]], 1)
-            g = model.gru(torch.cat([model.encoder(x), before], -1))[0]
+            g = model.gru(torch.cat([features, before], -1))[0]
         else:
-            g = model.gru(torch.cat([model.encoder(x), u], -1).flip(1))[0].flip(1)
-        direct = model.frame_path(x) if model.frame_path else torch.zeros(3, T, 3, dtype=x.dtype)
+            g = model.gru(torch.cat([features, u], -1).flip(1))[0].flip(1)
+        direct = torch.zeros(3, T, 3, dtype=x.dtype)
+        if model.frame_path:
+            direct = model.frame_path(x, mask)
         z, h = None, g[:, 0]
         for t in range(T):
             if t:
@@ -360,6 +362,18 @@ def test_infer_and_terms_are_those_of_the_pass(kind, T):
     assert torch.allclose(terms.squared_error, error, atol=1e-10)
     with pytest.raises(ValueError, match="x must be"):
         model.ancestral_pass(x[..., :4], u)
+
+
+def test_dvbs_reads_no_features_of_a_missing_frame():
+    model, x, u = make("dvbf-smoothing", 1), normal(2, 6, 5, seed=11), normal(2, 6, 1, seed=12)
+    mask = GAPS.expand(2, 6)
+    with torch.no_grad():
+        features = model.encoder(x) * mask[..., None]
+        mean, var = model.head(model.gru(torch.cat([features, u], -1).flip(1))[0].flip(1))
+        mean = mean + model.frame_path(x, mask)
+        for t, (m, s) in enumerate(model.evidence(x, u, mask)):
+            assert torch.allclose(m, mean[:, t], atol=1e-12)
+            assert torch.allclose(s, var[:, t], atol=1e-12)
 
 
 def test_dvbs_posterior_is_the_product_of_transition_and_inverse_measurement():

@@ -39,7 +39,7 @@ FRAMES = pytest.mark.parametrize("kind", ["vae", "vhp", "vhp-4"])
 STEPS = pytest.mark.parametrize("kind", ["e2c", "e2c-plain"])
 
 
-def make(kind, seed=0, **settings):
+def made(kind, seed=0, **settings):
     name, own = KINDS[kind]
     return instances.make(name, seed, **own | settings)
 
@@ -54,7 +54,7 @@ def linear_vae(scale=1.0):
     x [..., 4]).
     """
     D, d = linear_decoder(4, seed=0)
-    model = make("vae", x_dim=4, z_dim=2)
+    model = made("vae", x_dim=4, z_dim=2)
     model.decoder = linear_layer(D, d)
     v = 1 / (1 + (D**2).sum(0) / SIGMA**2)
     W = v[:, None] * D.T / SIGMA**2
@@ -70,7 +70,7 @@ def linear_vhp(samples=1, scale=1.0, offset=0.0):
     """
     A, c = 1.2 * rotation(0.6), torch.tensor([0.5, -1.0], dtype=torch.float64)
     D, d = linear_decoder(4, seed=0)
-    model = make("vhp", x_dim=4, z_dim=2, samples=samples)
+    model = made("vhp", x_dim=4, z_dim=2, samples=samples)
     model.decoder = linear_layer(D, d)
     spread, prior_var = torch.tensor(SPREAD, dtype=torch.float64), 1.2**2 + SPREAD  # prior of z
     model.prior.p = LinearGaussian(A, c, spread)
@@ -113,9 +113,9 @@ def test_a_posterior_that_is_not_exact_stays_below_the_likelihood(samples):
     vae.encoder, vhp.encoder, vhp.prior.q = (
         copy.deepcopy(v)
         for v in (
-            make("vae", x_dim=4, z_dim=2).encoder,
-            make("vae", x_dim=4, z_dim=2).encoder,
-            make("vhp", z_dim=2).prior.q,
+            made("vae", x_dim=4, z_dim=2).encoder,
+            made("vae", x_dim=4, z_dim=2).encoder,
+            made("vhp", z_dim=2).prior.q,
         )
     )
     for model, exact in ((vae, vae_p(x).sum()), (vhp, vhp_p(x).sum())):
@@ -147,7 +147,7 @@ def test_vhp_with_one_sample_misses_log_p_by_the_kl_of_its_encoder_and_more_samp
 def test_vhp_weights_are_unbiased_for_a_nonlinear_prior():
     """E over ζ ~ q(ζ | z) of the weights is p(z), here by quadrature over ζ."""
     model, z = (
-        make("vhp", 4, z_dim=2, zeta_dim=1, samples=1, prior_hidden=8),
+        made("vhp", 4, z_dim=2, zeta_dim=1, samples=1, prior_hidden=8),
         torch.tensor([0.7, -0.2], dtype=torch.float64),
     )
     with torch.no_grad():
@@ -168,7 +168,7 @@ def test_vhp_weights_are_unbiased_for_a_nonlinear_prior():
 
 @FRAMES
 def test_frames_do_not_know_each_other_nor_the_controls(kind):
-    model, x, u = make(kind), normal(2, 4, 5), normal(2, 4, 1)
+    model, x, u = made(kind), normal(2, 4, 5), normal(2, 4, 1)
     changed = torch.cat([x[:, :1], x[:, 1:2] + 1, x[:, 2:]], 1)
     for a, b in zip(model.infer(x, u, generator()), model.infer(changed, u, generator())):
         assert ((a - b).abs() > 1e-9).any(-1).all(0).tolist() == [False, True, False, False]
@@ -231,7 +231,7 @@ def by_hand(model, x, u, z_noise, hat_noise):
 @STEPS
 @pytest.mark.parametrize("T", [1, 2, 3, 6])
 def test_e2c_terms_against_loops_and_torch_distributions(kind, T):
-    model, B = make(kind, consistency=0.3), 3
+    model, B = made(kind, consistency=0.3), 3
     with torch.no_grad():
         model.transition.from_z.weight *= 5
         model.head.linear.weight *= 3  # variances that differ
@@ -251,7 +251,7 @@ def test_e2c_infers_the_last_state_by_the_transition():
     """Mean and covariance of z_T from the Gaussian pushed through the transition at the mean, its
     draw from the transition at the draw of z_{T-1}.
     """
-    model, T = make("e2c"), 4
+    model, T = made("e2c"), 4
     x, u = normal(1, T, 5, seed=1), normal(1, T, 1, seed=2)
     no_noise = torch.zeros(T, 3, dtype=torch.float64)
     *_, pushed = by_hand(model, x[0], u[0], no_noise, no_noise)
@@ -282,7 +282,7 @@ def test_e2c_infers_the_last_state_by_the_transition():
 
 @STEPS
 def test_e2c_sees_two_frames_and_for_the_last_state_the_control_before_it(kind):
-    model, T = make(kind), 5
+    model, T = made(kind), 5
     x, u = normal(1, T, 5, seed=11), normal(1, T, 1, seed=12)
     reference = model.infer(x, u, generator())
 
@@ -309,7 +309,7 @@ def linear_pair(noise, scale=1.0):
     """
     sigma, F, B = 0.7, 0.8 * rotation(0.9), torch.tensor([[0.5], [-0.3]], dtype=torch.float64)
     D, d = 1.5 * torch.linalg.qr(normal(4, 2, seed=1)).Q, normal(4, seed=2)
-    model = make("e2c", x_dim=4, z_dim=2, seen=2, bases=1)
+    model = made("e2c", x_dim=4, z_dim=2, seen=2, bases=1)
     with torch.no_grad():
         model.transition.F.copy_(F[None])
         model.transition.B.copy_(B[None])
@@ -352,7 +352,7 @@ def test_e2c_is_no_bound_for_a_sequence():
     after the jump, E2C pays for the jump alone.
     """
     T, sigma = 40, 0.1
-    model = make("e2c", x_dim=1, z_dim=1, seen=1, bases=1)
+    model = made("e2c", x_dim=1, z_dim=1, seen=1, bases=1)
     with torch.no_grad():
         model.transition.F.fill_(1.0)
         model.transition.B.zero_()
@@ -382,7 +382,7 @@ def test_e2c_is_no_bound_for_a_sequence():
 def test_training_lowers_the_loss(kind):
     """Frames of a point on a circle that turns at its own speed: an angle says all of a frame."""
     model, speed, start = (
-        make(kind, z_dim=3).float(),
+        made(kind, z_dim=3).float(),
         normal(40, 1, seed=1),
         3 * normal(40, 1, seed=2),
     )

@@ -46,8 +46,8 @@ def one_step(model, a, u, memory=None):
 
 
 def dense_kvae(model, a, u, seen=None):
-    """(dense Gaussian of one series with the weights that a [T, A] (zeros where missing) and u [T,
-    U] give, a as the LSTM saw it).
+    """(dense Gaussian of one series with the weights that a [T, A] (zeros where missing) and u
+    [T, U] give, a as the LSTM saw it).
     """
     T, memory, steps, imputed = len(a), None, [], []
 

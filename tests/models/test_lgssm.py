@@ -13,63 +13,16 @@ from statsmodels.tsa.statespace.dynamic_factor_mq import DynamicFactorMQ
 from statsmodels.tsa.statespace.kalman_filter import KalmanFilter
 from torch.distributions import MultivariateNormal
 
-from instances import generator, normal
+from lgssm_instances import entries, lgssm_sequences, make_lgssm, mask_of, normal, seeded
 from oracles import DenseGaussian
 from tutorial_dssm.closed_form.em import em_step, fit_by_em, fit_by_gradient
-from tutorial_dssm.models.lgssm import LGSSM, LGSSMConfig, covariance
+from tutorial_dssm.models.lgssm import LGSSM, LGSSMConfig
 from tutorial_dssm.probability.gaussian import log_normal
 
 MASKS = pytest.mark.parametrize("missing", [None, "frames", "entries"])
 SIZES = pytest.mark.parametrize(
     "X, U, n, T", [(2, 1, 3, 5), (5, 2, 2, 4), (1, 0, 1, 3), (4, 1, 3, 1), (2, 1, 2, 1)]
 )  # X below and above n
-
-
-def make(X=2, U=1, n=3, seed=0, **config):
-    """A float64 model with every parameter random, Q and P1 correlated, stable dynamics."""
-    model = LGSSM(LGSSMConfig(X, U, n, **config)).double()
-    with torch.no_grad():
-        for i, p in enumerate(model.parameters()):
-            p.copy_(0.7 * normal(*p.shape, seed=100 * seed + i))
-        model.F.copy_(0.9 * torch.linalg.qr(normal(n, n, seed=seed)).Q)
-        model.log_r.sub_(1)
-    return model
-
-
-def data(model, B=4, T=6, seed=50):
-    """Sequences [B, T, X] drawn from the model itself, controls [B, T, U]."""
-    u = normal(B, T, model.u_dim, seed=seed)
-    with torch.no_grad():
-        L = torch.linalg.cholesky(covariance(model.log_p1, model.lower_p1)[0])
-        z = model.predict(
-            model.m1 + normal(B, model.z_dim, seed=seed + 1) @ L.T,
-            u,
-            sample=True,
-            generator=generator(seed + 2),
-        )
-        return model.decode(z) + normal(B, T, model.x_dim, seed=seed + 3) * (
-            0.5 * model.log_r
-        ).exp(), u
-
-
-def mask_of(missing, x):
-    """Some frames or entries are missing, the first and the last frame of a sequence among them."""
-    if missing is None:
-        return None
-    mask = torch.rand(x.shape, generator=generator(7)) > 0.3
-    mask = mask[..., 0].contiguous() if missing == "frames" else mask
-    mask[0, 0], mask[1, -1] = False, False
-    return mask
-
-
-def entries(mask, x):
-    return (
-        torch.ones_like(x, dtype=torch.bool)
-        if mask is None
-        else mask.expand_as(x)
-        if mask.ndim == 3
-        else mask.unsqueeze(-1).expand_as(x)
-    )
 
 
 def numbers(model):
@@ -123,8 +76,8 @@ def log_evidence(model, x, u, mask=None):
 @MASKS
 def test_log_likelihood_is_that_of_the_dense_gaussian(X, U, n, T, missing):
     """Equations: em-model, em-evidence"""
-    model = make(X, U, n)
-    x, u = data(model, T=T)
+    model = make_lgssm(X, U, n)
+    x, u = lgssm_sequences(model, T=T)
     mask = mask_of(missing, x)
     with torch.no_grad():
         hidden = x if mask is None else x.masked_fill(~entries(mask, x), math.nan)
@@ -140,8 +93,8 @@ def test_log_likelihood_is_that_of_the_dense_gaussian(X, U, n, T, missing):
 @MASKS
 def test_log_likelihood_is_that_of_statsmodels(X, n, missing):
     """Equations: em-evidence"""
-    model = make(X, 1, n)
-    x, u = data(model, B=3, T=30)
+    model = make_lgssm(X, 1, n)
+    x, u = lgssm_sequences(model, B=3, T=30)
     mask = mask_of(missing, x)
     F, B, b, Q, C, R, d, m1, P1 = (v.numpy() for v in numbers(model))
     for i in range(3):
@@ -168,15 +121,15 @@ def test_posterior_is_that_of_the_dense_gaussian(X, U, n, T, missing):
 
     Equations: em-estep
     """
-    model = make(X, U, n)
-    x, u = data(model, T=T)
+    model = make_lgssm(X, U, n)
+    x, u = lgssm_sequences(model, T=T)
     mask, N = mask_of(missing, x), 20000
     with torch.no_grad():
-        posterior = model.infer(x, u, generator(), mask=mask)
+        posterior = model.infer(x, u, seeded(), mask=mask)
         many = model.infer(
             x[:1].expand(N, T, X),
             u[:1].expand(N, T, U),
-            generator(1),
+            seeded(1),
             None if mask is None else mask[:1].expand(N, *mask.shape[1:]),
         )
     for i in range(len(x)):
@@ -202,15 +155,15 @@ def test_posterior_is_that_of_the_dense_gaussian(X, U, n, T, missing):
 @MASKS
 def test_elbo_at_its_own_noise_is_the_log_likelihood_of_what_is_observed(X, U, n, T, missing):
     """For every draw."""
-    model = make(X, U, n)
-    x, u = data(model, B=3, T=T)
+    model = make_lgssm(X, U, n)
+    x, u = lgssm_sequences(model, B=3, T=T)
     mask = mask_of(missing, x)
     seen = entries(mask, x)
     with torch.no_grad():
         hidden = x.masked_fill(~seen, math.nan)
         for seed in range(5):
-            z = model.infer(hidden, u, generator(seed), mask=mask).sample
-            terms = model.terms(hidden, u, generator(seed), mask=mask)
+            z = model.infer(hidden, u, seeded(seed), mask=mask).sample
+            terms = model.terms(hidden, u, seeded(seed), mask=mask)
             error = x - model.decode(z)
             log_x = torch.distributions.Normal(0.0, (0.5 * model.log_r).exp()).log_prob(error)
             elbo = log_x.where(seen, 0.0).sum((1, 2)) - terms.rate
@@ -221,14 +174,14 @@ def test_elbo_at_its_own_noise_is_the_log_likelihood_of_what_is_observed(X, U, n
 @SIZES
 def test_elbo_at_its_own_noise_is_the_log_likelihood_for_every_draw(X, U, n, T):
     """Equations: kf-every-draw, em-estep"""
-    model = make(X, U, n)
-    x, u = data(model, B=3, T=T)
+    model = make_lgssm(X, U, n)
+    x, u = lgssm_sequences(model, B=3, T=T)
     exact = log_evidence(model, x, u)
     with torch.no_grad():
         for seed in range(5):
             z, terms = (
-                model.infer(x, u, generator(seed)).sample,
-                model.terms(x, u, generator(seed)),
+                model.infer(x, u, seeded(seed)).sample,
+                model.terms(x, u, seeded(seed)),
             )  # the same seed gives the same draw
             elbo = log_normal(x, model.decode(z), model.log_r.exp()).sum(1) - terms.rate
             assert torch.allclose(elbo, exact, rtol=0, atol=1e-9)
@@ -246,11 +199,11 @@ def test_elbo_at_its_own_noise_is_the_log_likelihood_for_every_draw(X, U, n, T):
 @pytest.mark.parametrize("X, n", [(2, 3), (5, 2)])
 def test_elbo_of_an_objective_at_the_same_isotropic_noise(X, n):
     """What an objective computes from `terms` alone, at σ² I = R."""
-    model, sigma = make(X, 1, n), 0.6
-    x, u = data(model)
+    model, sigma = make_lgssm(X, 1, n), 0.6
+    x, u = lgssm_sequences(model)
     with torch.no_grad():
         model.log_r.fill_(2 * math.log(sigma))
-        terms = model.terms(x, u, generator())
+        terms = model.terms(x, u, seeded())
     elbo = (
         -terms.squared_error / (2 * sigma**2)
         - 0.5 * 6 * X * math.log(2 * math.pi * sigma**2)
@@ -261,12 +214,12 @@ def test_elbo_of_an_objective_at_the_same_isotropic_noise(X, n):
 
 def test_elbo_at_another_noise_misses_the_log_likelihood_by_the_kl_of_the_posteriors():
     """Equations: bal-gap"""
-    model, sigma, N = make(2, 1, 2), 0.9, 6000
-    x, u = data(model, B=1)
+    model, sigma, N = make_lgssm(2, 1, 2), 0.9, 6000
+    x, u = lgssm_sequences(model, B=1)
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.log_r.fill_(2 * math.log(sigma))
-        terms = model.terms(x.expand(N, 6, 2), u.expand(N, 6, 1), generator())
+        terms = model.terms(x.expand(N, 6, 2), u.expand(N, 6, 1), seeded())
     elbo = (
         -terms.squared_error / (2 * sigma**2)
         - 0.5 * 12 * math.log(2 * math.pi * sigma**2)
@@ -340,8 +293,8 @@ def test_m_step_is_a_maximum_of_the_expected_log_joint(X, U, n, T, missing):
 
     Equations: em-mstep, em-dynamics, em-observation, em-first, em-missing
     """
-    model = make(X, U, n)
-    x, u = data(model, B=4 if T > 1 else 6, T=T)
+    model = make_lgssm(X, U, n)
+    x, u = lgssm_sequences(model, B=4 if T > 1 else 6, T=T)
     mask = mask_of(missing, x)
     seen = entries(mask, x)
     posteriors, before = posteriors_of(model, x, u, seen), copy.deepcopy(model)
@@ -366,8 +319,8 @@ def test_gradient_of_the_log_likelihood_is_that_of_the_expected_log_joint(X, U, 
 
     Equations: em-fisher
     """
-    model = make(X, U, n)
-    x, u = data(model, B=3, T=T)
+    model = make_lgssm(X, U, n)
+    x, u = lgssm_sequences(model, B=3, T=T)
     mask = mask_of(missing, x)
     seen, parameters = entries(mask, x), [p for p in model.parameters() if p.numel()]
     values = (
@@ -386,7 +339,7 @@ def test_m_step_is_that_of_statsmodels():
 
     Equations: em-dynamics, em-observation
     """
-    x = data(make(4, 0, 2), B=1, T=30)[0]
+    x = lgssm_sequences(make_lgssm(4, 0, 2), B=1, T=30)[0]
     other = DynamicFactorMQ(
         x[0].numpy(),
         factors=1,
@@ -429,8 +382,8 @@ def test_m_step_is_that_of_statsmodels():
 @MASKS
 def test_em_never_makes_the_likelihood_fall(X, U, n, T, missing):
     """Equations: em-monotone"""
-    x, u = data(make(X, U, n), B=8, T=T)
-    model = make(X, U, n, seed=3)
+    x, u = lgssm_sequences(make_lgssm(X, U, n), B=8, T=T)
+    model = make_lgssm(X, U, n, seed=3)
     values = fit_by_em(model, x, u, 20, mask_of(missing, x))
     assert values.shape == (21,) and (values.diff() > -1e-9).all() and values[-1] > values[0] + 0.5
     assert torch.allclose(values[-1], model.log_likelihood(x, u, mask_of(missing, x)).mean())
@@ -438,9 +391,9 @@ def test_em_never_makes_the_likelihood_fall(X, U, n, T, missing):
 
 def test_em_in_float32():
     """The same path as in float64, and no fall beyond rounding."""
-    x, u = data(make(), B=8)
+    x, u = lgssm_sequences(make_lgssm(), B=8)
     paths = [
-        fit_by_em(make(seed=3).to(dtype), x.to(dtype), u.to(dtype), 15)
+        fit_by_em(make_lgssm(seed=3).to(dtype), x.to(dtype), u.to(dtype), 15)
         for dtype in (torch.float32, torch.float64)
     ]
     assert (
@@ -450,8 +403,8 @@ def test_em_in_float32():
 
 def test_em_and_gradient_ascent_reach_the_same_likelihood():
     """Both also pass the likelihood of the model that made the data, as a maximum must."""
-    truth = make(2, 1, 1)
-    x, u = data(truth, B=40, T=5)
+    truth = make_lgssm(2, 1, 1)
+    x, u = lgssm_sequences(truth, B=40, T=5)
     start = LGSSM(LGSSMConfig(2, 1, 1)).double()
     start.initialise(x)
     ways = copy.deepcopy(start), copy.deepcopy(start)
@@ -468,9 +421,9 @@ def test_em_and_gradient_ascent_reach_the_same_likelihood():
 
 
 def test_gradient_ascent_with_missing_observations_is_adam_on_the_likelihood():
-    x, u = data(make(), B=4)
+    x, u = lgssm_sequences(make_lgssm(), B=4)
     mask = mask_of("entries", x)
-    model, reference = make(seed=3), make(seed=3)
+    model, reference = make_lgssm(seed=3), make_lgssm(seed=3)
     values = fit_by_gradient(model, x, u, 3, 0.01, mask)
     optimizer = torch.optim.Adam(reference.parameters(), 0.01)
     for value in values[:3]:
@@ -483,29 +436,29 @@ def test_gradient_ascent_with_missing_observations_is_adam_on_the_likelihood():
 @pytest.mark.parametrize("missing", ["frames", "entries"])
 def test_what_is_missing_has_no_influence_on_em(missing):
     """Equations: em-missing"""
-    x, u = data(make(5, 1, 2), B=5)
+    x, u = lgssm_sequences(make_lgssm(5, 1, 2), B=5)
     mask, results = mask_of(missing, x), []
     for fill in (0.0, 1e3, math.nan):
-        model = make(5, 1, 2, seed=3)
+        model = make_lgssm(5, 1, 2, seed=3)
         fit_by_em(model, x.masked_fill(~entries(mask, x), fill), u, 3, mask)
         results.append(model.state_dict())
     assert all(torch.equal(results[0][k], r[k]) for r in results[1:] for k in results[0])
 
 
 def test_a_coordinate_that_is_never_observed_keeps_its_parameters():
-    model, x = make(4, 1, 2), data(make(4, 1, 2))[0]
+    model, x = make_lgssm(4, 1, 2), lgssm_sequences(make_lgssm(4, 1, 2))[0]
     before, mask = copy.deepcopy(model), torch.ones_like(x, dtype=torch.bool)
     mask[..., 1] = False
-    fit_by_em(model, x, data(model)[1], 2, mask)
+    fit_by_em(model, x, lgssm_sequences(model)[1], 2, mask)
     for name in ("C", "d", "log_r"):
         same = (getattr(model, name) == getattr(before, name)).reshape(4, -1).all(1)
         assert same.tolist() == [False, True, False, False], name
 
 
 def test_a_control_that_is_always_zero_gets_no_weight():
-    x, u = data(make(2, 2, 2), B=5)
+    x, u = lgssm_sequences(make_lgssm(2, 2, 2), B=5)
     u[..., 1] = 0
-    model, without = make(2, 2, 2, seed=3), make(2, 1, 2, seed=3)
+    model, without = make_lgssm(2, 2, 2, seed=3), make_lgssm(2, 1, 2, seed=3)
     without.load_state_dict({k: v[:, :1] if k == "B" else v for k, v in model.state_dict().items()})
     assert torch.allclose(
         fit_by_em(model, x, u, 5), fit_by_em(without, x, u[..., :1], 5), rtol=1e-10
@@ -514,8 +467,8 @@ def test_a_control_that_is_always_zero_gets_no_weight():
 
 
 def test_the_unit_of_the_control_does_not_matter():
-    x, u = data(make(2, 1, 2), B=5)
-    models = [make(2, 1, 2, seed=3) for _ in range(2)]
+    x, u = lgssm_sequences(make_lgssm(2, 1, 2), B=5)
+    models = [make_lgssm(2, 1, 2, seed=3) for _ in range(2)]
     with torch.no_grad():
         models[1].B.mul_(1e9)
     assert torch.allclose(
@@ -524,9 +477,9 @@ def test_the_unit_of_the_control_does_not_matter():
 
 
 def test_r_does_not_fall_below_its_floor():
-    x, u = data(make(2, 1, 2), B=5)
+    x, u = lgssm_sequences(make_lgssm(2, 1, 2), B=5)
     x[..., 0] = 3.0  # a dead pixel
-    model = make(2, 1, 2, seed=3, floor=1e-4)
+    model = make_lgssm(2, 1, 2, seed=3, floor=1e-4)
     values = fit_by_em(model, x, u, 15)
     assert (
         model.log_r[0].item() == pytest.approx(math.log(1e-4), rel=1e-12)
@@ -556,9 +509,9 @@ def test_a_failed_m_step_says_so_and_leaves_the_model_alone():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("X, T", [(2, 1), (5, 1), (5, 2), (2, 4)])
 def test_shapes_types_and_gradients(dtype, X, T):
-    model = make(X).to(dtype)
+    model = make_lgssm(X).to(dtype)
     x, u = normal(6, T, X).to(dtype), normal(6, T, 1).to(dtype)
-    posterior, terms = model.infer(x, u, generator()), model.terms(x, u, generator())
+    posterior, terms = model.infer(x, u, seeded()), model.terms(x, u, seeded())
     assert (
         all(v.shape == (6, T, 3) and v.dtype == dtype for v in posterior)
         and (posterior.var > 0).all()
@@ -581,7 +534,7 @@ def test_shapes_types_and_gradients(dtype, X, T):
 @pytest.mark.parametrize("X, missing", [(2, None), (5, "frames"), (5, "entries")])
 def test_training_and_em_on_the_meta_device(X, missing):
     model, x, u = (
-        make(X).to("meta"),
+        make_lgssm(X).to("meta"),
         torch.zeros(4, 6, X, device="meta").double(),
         torch.zeros(4, 6, 1, device="meta").double(),
     )
@@ -603,7 +556,7 @@ def test_prediction_follows_the_dynamics():
     """Mean paths step by step; samples have the dense Gaussian's mean and covariance, noise
     correlations included.
     """
-    model, N = make(), 40000
+    model, N = make_lgssm(), 40000
     u, z1 = normal(4, 1, seed=5), normal(3, seed=6)
     F, B, b, Q, *_ = numbers(model)
     with torch.no_grad():
@@ -611,9 +564,7 @@ def test_prediction_follows_the_dynamics():
         for t in range(3):
             path.append(F @ path[-1] + B @ u[t] + b)
         assert torch.allclose(mean, torch.stack(path), atol=1e-12)
-        draws = model.predict(
-            z1.expand(N, 3), u.expand(N, 4, 1), sample=True, generator=generator()
-        )
+        draws = model.predict(z1.expand(N, 3), u.expand(N, 4, 1), sample=True, generator=seeded())
         model.m1.copy_(z1), model.log_p1.fill_(-60)
     assert (draws[:, 0] == z1).all()
     cov = dense(model, u).z_cov[3:, 3:]
@@ -667,7 +618,7 @@ BAD = {
 @pytest.mark.parametrize("what", list(BAD))
 def test_the_door(what):
     change, message = BAD[what]
-    model = make()
+    model = make_lgssm()
     x, u, mask = change(
         normal(2, 4, 2), normal(2, 4, 1, seed=1), torch.ones(2, 4, dtype=torch.bool)
     )

@@ -15,6 +15,7 @@ from instances import (
     dense,
     elbo,
     generator,
+    hide,
     kl_gaussian,
     linear_ekvae,
     linear_kvae,
@@ -30,10 +31,6 @@ AUXILIARY = pytest.mark.parametrize("kind", ["kvae", "ekvae"])
 
 def instance(kind):
     return linear_kvae() if kind == "kvae" else linear_ekvae(SIGMA)
-
-
-def hide(x, mask):
-    return x.masked_fill(~mask.unsqueeze(-1), math.nan)
 
 
 @AUXILIARY

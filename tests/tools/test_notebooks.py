@@ -1,5 +1,5 @@
-"""The chapters as files: what is stored in them, and what a reader's first cell does. `make
-chapters` runs them.
+"""The chapters as files: what is stored in them, and what a reader's first cell does.
+`make chapters` runs them.
 """
 
 import ast

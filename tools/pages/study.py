@@ -1,6 +1,6 @@
 """The tables and figures of the page "The study", from shipped rows and weights.
 
-    python -m tools.pages.study [--check]
+python -m tools.pages.study [--check]
 """
 
 import sys

@@ -1,6 +1,5 @@
 """Turn finished runs of frame models into package data: `python -m tools.ship.frames RUNS_FOLDER`.
-
-RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out
+ RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out
 RUNS_FOLDER/NAME-seedN`, with NAME a run of `vae` or `vhp`. Seed 0 of those in `WITH_WEIGHTS` gives
 its weights and its training record. Every run in `COMPARED` becomes a row of
 `pretrained/frames.json`, measured on the frames of the test sequences; rows of other runs and seeds
@@ -38,8 +37,10 @@ def main(arguments: list[str]) -> int:
             print(f"skipped: {path.parent.name}")
             continue
         if e.name in COMPARED:
-            row = information.frame_row(trained, frames, math.sqrt(e.objective.target_mse))
-            new.append(row | {"seconds": seconds})
+            noise, sigma = float(trained.objective.noise()), math.sqrt(e.objective.target_mse)
+            measures = information.frame_measures(trained.model, frames, noise, sigma)
+            row = {"run": e.name, "seed": e.seed, "steps": e.training.steps}
+            new.append(row | measures | {"seconds": seconds})
         if e.seed == 0 and e.name in WITH_WEIGHTS:
             weights.ship(path.parent, e.name, COMMAND.format(run=e.name, seed=0), record=True)
         print(f"{e.name}, seed {e.seed}: {e.training.steps} steps, {seconds:.0f} s", flush=True)

@@ -133,7 +133,7 @@ def scalar_log_joint(s: Scalar, e: Sums) -> Tensor:
     return -0.5 * (first + moves + sees + 2 * e.steps * LOG_2PI)
 
 
-def bound(s: Scalar, e: Sums) -> Tensor:
+def bound_of_sums(s: Scalar, e: Sums) -> Tensor:
     """The lower bound of `log_likelihood` with the posterior behind the sums.
 
     It touches the log-likelihood where that posterior is the exact one of s.

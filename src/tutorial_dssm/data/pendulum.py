@@ -35,7 +35,7 @@ class PendulumConfig:
     rod_width: float = 0.22  # width w of the rod, in the units of the image square [-1, 1]²
     rod_length: float = 0.8  # length of the rod, same units
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("mass", "length", "dt", "substeps", "image_size", "rod_width", "rod_length"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")

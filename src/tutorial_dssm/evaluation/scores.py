@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.sequences import SequenceData
 from ..learning.objectives import distortion
-from ..models.base import SequentialModel
+from ..models.base import Model
 
 FORECAST_FRAMES, FORECAST_STEPS = 10, 100
 
@@ -110,9 +110,7 @@ def error_by_step(frames: Tensor, data: SequenceData) -> Tensor:
 
 
 @torch.no_grad()
-def open_loop_error(
-    model: SequentialModel, data: SequenceData, generator: torch.Generator
-) -> Tensor:
+def open_loop_error(model: Model, data: SequenceData, generator: torch.Generator) -> Tensor:
     """Squared error per pixel at each step [T] of predicting all frames.
 
     The prediction starts at the smoothed z_1 and follows the controls.
@@ -122,9 +120,7 @@ def open_loop_error(
 
 
 @torch.no_grad()
-def forecast(
-    model: SequentialModel, data: SequenceData, frames: int, generator: torch.Generator
-) -> Tensor:
+def forecast(model: Model, data: SequenceData, frames: int, generator: torch.Generator) -> Tensor:
     """The state at frame `frames`, inferred from x_{1:frames}, and where the controls lead it.
 
     Returns the latent path [N, T-frames+1, Z]. ValueError unless 1 <= frames <= T.
@@ -139,7 +135,7 @@ def forecast(
 
 @torch.no_grad()
 def forecast_error(
-    model: SequentialModel, data: SequenceData, frames: int, generator: torch.Generator
+    model: Model, data: SequenceData, frames: int, generator: torch.Generator
 ) -> Tensor:
     """Squared error per pixel at each step [T-frames] after the last frame seen.
 
@@ -159,7 +155,7 @@ def _mean_and_error(values: Tensor) -> tuple[float, float]:
 
 @torch.no_grad()
 def evaluate(
-    model: SequentialModel,
+    model: Model,
     sigma: Tensor | float,
     data: SequenceData,
     long_data: SequenceData,

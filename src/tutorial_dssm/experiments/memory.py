@@ -63,9 +63,10 @@ class PeakBytes(TorchDispatchMode):
 def training_memory(experiment: Experiment) -> Memory:
     """What training an experiment takes, from two steps on the `meta` device.
 
-    There tensors have sizes and no values. Left out: what PyTorch, CUDA and its libraries take for themselves (contexts, workspaces of
-    convolutions, unused parts of cached blocks), and, before the first step, a second copy of the
-    training frames on the device, from which the model is initialised.
+    There tensors have sizes and no values. Left out: what PyTorch, CUDA and its libraries take for
+    themselves (contexts, workspaces of convolutions, unused parts of cached blocks), and, before
+    the first step, a second copy of the training frames on the device, from which the model is
+    initialised.
     """
     sizes = DATA[experiment.data]
     n, n_test, T = sizes.n, sizes.n_test, sizes.length

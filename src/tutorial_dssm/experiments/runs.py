@@ -185,7 +185,7 @@ def build(experiment: Experiment) -> tuple[Model, Objective]:
     with torch.random.fork_rng(devices=[]):
         # The CPU's generator: the weights are made there.
         torch.default_generator.manual_seed(experiment.seed)
-        model = MODELS[experiment.model_name].model(experiment.model)
+        model = MODELS[experiment.model_name].build(experiment.model)
         objective = OBJECTIVES[experiment.objective_name].objective(experiment.objective)
     return model, objective
 

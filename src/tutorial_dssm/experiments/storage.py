@@ -44,7 +44,7 @@ def _load(path: Path, device: str = "cpu") -> Trained:
 
 
 def load_run(folder: Path, device: str = "cpu") -> Trained:
-    """The finished run in a folder. ValueError where there is none, an unfinished or damaged one."""
+    """The finished run in a folder. ValueError where it is missing, unfinished or damaged."""
     folder = Path(folder)
     if not (folder / MODEL).exists():
         unfinished = (folder / CHECKPOINT).exists()

@@ -276,7 +276,7 @@ def _train_all(
 
 
 def load(folder: Path) -> list[dict]:
-    """The rows of all runs that ended in a study's folder, in the order of the named runs and seeds.
+    """The rows of all runs that ended in a study's folder, in the order of named runs and seeds.
 
     ValueError for a damaged row.
     """

@@ -19,6 +19,7 @@ from .style import (
     RED,
     SKY,
     Array,
+    Curve,
     as_array,
     as_images,
     colour_bar,
@@ -32,8 +33,6 @@ from .style import (
 )
 
 DISTORTION_LABEL, RATE_LABEL = "distortion D (nats a frame)", "rate R (nats a frame)"
-
-Curve = tuple[Array, Array]  # distortion or error [M], rate [M]
 
 
 def frame_table(rows: Mapping[str, Array]) -> Figure:

@@ -31,8 +31,8 @@ def likelihood_plane(
     paths: Mapping[str, Sequence[tuple[float, float]]],
     truth: tuple[float, float] | None = None,
 ) -> Figure:
-    """Log-likelihood over the transition f [G] and the noise variance r [H] as contours, values [H,
-    G]; paths {name: [(f, r), ...]} on it.
+    """Log-likelihood over the transition f [G] and the noise variance r [H] as contours, values
+    [H, G]; paths {name: [(f, r), ...]} on it.
     """
     f, r, values = (as_array(v) for v in (f, r, values))
     levels = values.max() - np.array([40.0, 20, 10, 5, 2, 1, 0.5, 0.2, 0.05])

@@ -73,7 +73,7 @@ def three_films(
         axis = figure.add_axes((0.015 + 0.155 * k, 0.26, 0.145, 0.5))
         pictures.append(grey_image(axis, film[0]))
         axis.set_title(name, fontsize=9)
-    axis = figure.add_axes((0.585, 0.22, 0.4, 0.68))
+    axis = figure.add_axes((0.6, 0.2, 0.385, 0.66))
     curves = [
         axis.plot([], [], ms=4, lw=1.4, label=name, **style.marked)[0]
         for name, style in zip(list(films)[1:], series_styles())
@@ -82,8 +82,8 @@ def three_films(
     axis.set_ylim(0.5 * np.min(errors), 2 * np.max(errors))
     log_axes(axis, "y")
     axis.set_xlabel("time (s)", fontsize=9)
-    axis.set_title(ERROR, fontsize=9)
-    axis.legend(fontsize=8, loc="center right")
+    axis.set_ylabel(ERROR, fontsize=9)
+    axis.legend(fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     plain(axis, ticks=8)
     label = figure.text(0.24, 0.12, "", fontsize=9, ha="center")
 

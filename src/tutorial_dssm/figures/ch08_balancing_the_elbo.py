@@ -16,6 +16,7 @@ from .style import (
     RED,
     SKY,
     Array,
+    Curve,
     as_array,
     grey_image,
     legend_outside,
@@ -28,8 +29,6 @@ from .style import (
 )
 
 RATE = "rate R (nats)"
-
-Curve = tuple[Sequence[float] | Array, Sequence[float] | Array]  # distortion or error, rate: [M]
 
 
 # ---------------------------------------------------------------- linear models
@@ -234,8 +233,8 @@ def training_curves(
     columns: Sequence[str] = ("mse", "rate", "sigma"),
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Quantities of several runs over training, a panel each. histories {run: rows [step,
-    *METRICS]}, levels {column: dashed}.
+    """Quantities of several runs over training, a panel each. histories {run: rows
+    [step, *METRICS]}, levels {column: dashed}.
     """
     labels = {
         "mse": ERROR,

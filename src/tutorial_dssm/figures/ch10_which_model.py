@@ -22,8 +22,6 @@ from .style import (
     series_styles,
 )
 
-Interval = Sequence[float]  # mean, low, high
-
 
 def ranks(values: Mapping[str, Array], seeds: Sequence[int], label: str) -> Figure:
     """Who is first on each seed: a line for each name over seeds, its rank (1 is the smallest
@@ -47,7 +45,7 @@ def ranks(values: Mapping[str, Array], seeds: Sequence[int], label: str) -> Figu
 def paired(
     first: Array,
     second: Array,
-    interval: Interval,
+    interval: Sequence[float],
     names: Sequence[str],
     label: str,
     seeds: Sequence[int],
@@ -88,7 +86,7 @@ def paired(
     return figure
 
 
-def forest(panels: Mapping[str, Mapping[str, Interval]], log: Sequence[str] = ()) -> Figure:
+def forest(panels: Mapping[str, Mapping[str, Sequence[float]]], log: Sequence[str] = ()) -> Figure:
     """Intervals in rows, a panel for each measure: blue circles where the reference lies outside,
     grey squares where it lies inside.
 

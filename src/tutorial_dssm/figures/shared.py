@@ -198,6 +198,8 @@ def error_curves(
 
 # ---------------------------------------------------------------- rate and distortion
 
+Label = tuple[float, float, str, str]  # x, y, text, colour
+
 
 def rate_distortion_path(
     histories: Mapping[str, Array],
@@ -215,48 +217,48 @@ def rate_distortion_path(
             carry their step.
         target: draws the constraint on the x axis.
     """
-    labels = {"mse": ERROR, "distortion": "D at the reference noise (nats per sequence)"}
+    titles = {"mse": ERROR, "distortion": "D at the reference noise (nats per sequence)"}
     ways = {name: as_array(history) for name, history in histories.items()}
     noise = np.concatenate([way[:, 1 + METRICS.index("sigma")] for way in ways.values()])
     low, high = float(noise.min()), float(noise.max())
     norm = LogNorm(low, high if high > 1.01 * low else 1.1 * low)
     figure, axis = plain_axis(7, 4.3)
-    ends = []
+    starts: list[Label] = []
+    ends: list[Label] = []
     for (name, way), style in zip(ways.items(), series_styles()):
         x, y, sigma = (way[:, 1 + METRICS.index(k)] for k in (distortion, "rate", "sigma"))
-        axis.plot(x, y, color=style.colour, lw=1.2, alpha=0.8, label=name, zorder=1)
+        axis.plot(x, y, lw=1.2, alpha=0.8, markevery=[], label=name, zorder=1, **style.marked)
         even = np.geomspace(way[0, 0], way[-1, 0], marks)
         chosen = np.unique(np.searchsorted(way[:, 0], even).clip(0, len(x) - 1))
         look: Look = {"c": sigma[chosen], "cmap": "viridis", "norm": norm, "ec": style.colour}
         axis.scatter(x[chosen], y[chosen], 46, marker=style.marker, lw=1.3, zorder=2, **look)
-        for k in (chosen[0], chosen[-1]):
-            ends.append((x[k], y[k], f"step {way[k, 0]:.0f}", style.colour))
-    axis.set(xlabel=labels[distortion], ylabel="rate R (nats per sequence)")
+        for k, labels in ((chosen[0], starts), (chosen[-1], ends)):
+            labels.append((x[k], y[k], f"step {way[k, 0]:.0f}", style.colour))
+    axis.set(xlabel=titles[distortion], ylabel="rate R (nats per sequence)")
     axis.set(yscale="log", xscale="log" if distortion == "mse" else "linear")
     if target is not None:
         axis.axvline(target, color="0.4", lw=1.2, ls="--", zorder=0, label="constraint")
     log_axes(axis, "y")
-    axis.margins(0.08)
+    axis.margins(x=0.18, y=0.08)
     colour_bar(figure, axis, "viridis", norm, "noise in force, σ or σ/√λ")
     legend_outside(figure, axis)
-    _label_apart(figure, axis, ends)
+    _label_apart(figure, axis, starts, "right")
+    _label_apart(figure, axis, ends, "left")
     return figure
 
 
-def _label_apart(
-    figure: Figure, axis: Axes, points: Sequence[tuple[float, float, str, str]]
-) -> None:
-    """Write a text beside each point (x, y, text, colour), higher where it would cover another."""
+def _label_apart(figure: Figure, axis: Axes, points: Sequence[Label], side: str) -> None:
+    """Write a text at one side, "left" or "right", of each point; higher where it would cover
+    another of them.
+    """
     figure.draw_without_rendering()  # the layout decides where the points are
-    point = figure.dpi / 72  # pixels
     taken: list[np.ndarray] = []
     for x, y, text, colour in points:
-        place = axis.transData.transform((x, y))
-        left = axis.transAxes.inverted().transform(place)[0] > 0.8
-        anchor = place + point * np.array([-51 if left else 6, 5])  # where the text begins
-        while any((np.abs(anchor - other) < point * np.array([48, 10])).all() for other in taken):
-            anchor[1] += 10 * point
+        place = anchor = axis.transData.transform((x, y)) / figure.dpi  # inches
+        while any((np.abs(anchor - other) < (0.8, 0.14)).all() for other in taken):
+            anchor = anchor + (0, 0.02)
         taken.append(anchor)
-        offset = (-6 if left else 6, (anchor - place)[1] / point)
+        offset = (8 if side == "right" else -8, 72 * (anchor - place)[1])
         note = axis.annotate(text, (x, y), xytext=offset, textcoords="offset points")
-        note.set(ha="right" if left else "left", fontsize=8, color=colour)
+        ha = "left" if side == "right" else "right"
+        note.set(ha=ha, va="center", fontsize=8, color=colour)

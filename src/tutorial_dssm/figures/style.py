@@ -17,11 +17,14 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from torch import Tensor
 
 Array = np.ndarray | Tensor
 Look = dict[str, Any]  # keyword arguments of a method of matplotlib
+# distortion or error, and rate: [M] each
+Curve = tuple[Array | Sequence[float], Array | Sequence[float]]
 
 DPI = 110
 
@@ -177,7 +180,8 @@ def legend_outside(
     for.
     """
     handles, names = axis.get_legend_handles_labels()
-    column = 0.55 + 0.065 * max(len(name) for name in names)  # inches at this size of letters
+    # in inches: a name in letters of size 8, and its line with the space around it
+    column = 0.6 + max(TextPath((0, 0), name, size=8).get_extents().width for name in names) / 72
     columns = max(1, min(len(names), int(figure.get_figwidth() / column)))
     figure.legend(handles, names, loc=side, fontsize=8, ncols=columns, frameon=False)
 

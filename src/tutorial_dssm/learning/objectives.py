@@ -22,7 +22,7 @@ from ..names import Registry
 
 
 class Report(NamedTuple):
-    """One evaluation of an objective, scalars on the model's device; all but `loss` are detached."""
+    """One evaluation of an objective: scalars on the model's device, all but `loss` detached."""
 
     loss: Tensor  # what to minimise
     distortion: Tensor  # D, nats per sequence, at noise `sigma`
@@ -39,8 +39,10 @@ def distortion(squared_error: Tensor, n: Tensor | float, sigma: Tensor | float) 
 
     Equations: bal-distortion, vae-distortion
     """
-    log = torch.log if isinstance(sigma, Tensor) else math.log  # a number stays on the host
-    return squared_error / (2 * sigma**2) + 0.5 * n * log(2 * math.pi * sigma**2)
+    variance = 2 * math.pi * sigma**2
+    # A number stays on the host.
+    log = torch.log(variance) if isinstance(variance, Tensor) else math.log(variance)
+    return squared_error / (2 * sigma**2) + 0.5 * n * log
 
 
 class Objective(nn.Module, ABC):
@@ -65,7 +67,7 @@ class Objective(nn.Module, ABC):
         return None
 
 
-def _report(
+def report(
     loss: Tensor,
     d: Tensor,
     rate: Tensor,
@@ -108,6 +110,8 @@ class ELBO(Objective):
     Equations: bal-elbo
     """
 
+    sigma: Tensor
+
     def __init__(self, config: ELBOConfig = ELBOConfig()):
         super().__init__()
         self.register_buffer("sigma", torch.tensor(config.sigma))
@@ -116,7 +120,7 @@ class ELBO(Objective):
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.sigma)
-        return _report(d + rate, d, rate, mse, self.sigma)
+        return report(d + rate, d, rate, mse, self.sigma)
 
     def noise(self) -> Tensor:
         """σ."""
@@ -147,7 +151,7 @@ class LearnedNoise(Objective):
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.noise())
-        return _report(d + rate, d, rate, mse, self.noise())
+        return report(d + rate, d, rate, mse, self.noise())
 
     def noise(self) -> Tensor:
         """σ."""
@@ -176,6 +180,9 @@ class Annealed(Objective):
     Equations: bal-anneal
     """
 
+    sigma: Tensor
+    step: Tensor
+
     def __init__(self, config: AnnealedConfig = AnnealedConfig()):
         super().__init__()
         self.config = config
@@ -191,7 +198,7 @@ class Annealed(Objective):
         )
         if self.training:
             self.step = self.step + 1
-        return _report(d + c * rate, d, rate, mse, self.sigma, c)
+        return report(d + c * rate, d, rate, mse, self.sigma, c)
 
     def noise(self) -> Tensor:
         """σ."""
@@ -231,13 +238,18 @@ class Constrained(Objective):
     Equations: bal-problem, bal-lagrangian, bal-units, bal-update, bal-rewo
     """
 
+    lam: Tensor  # λ
+    average: Tensor  # Ĉ
+    step: Tensor
+    held: Tensor  # 1 once the constraint has held: the phase
+
     def __init__(self, config: ConstrainedConfig = ConstrainedConfig()):
         super().__init__()
         self.config = config
         self.register_buffer("lam", torch.tensor(config.lambda0))
-        self.register_buffer("average", torch.tensor(0.0))  # Ĉ
+        self.register_buffer("average", torch.tensor(0.0))
         self.register_buffer("step", torch.tensor(0.0))
-        self.register_buffer("held", torch.tensor(0.0))  # 1 once the constraint has held: the phase
+        self.register_buffer("held", torch.tensor(0.0))
 
     def forward(self, terms: Terms, n: float) -> Report:
         """See `Objective`."""
@@ -251,10 +263,10 @@ class Constrained(Objective):
         rate_weight = self.held if c.damping else 1.0
         loss = d - d0 + rate_weight * rate / self.lam
         violation = self._violation(mse.detach())
-        report = _report(loss, d, rate, mse, self.noise(), self.lam, violation)
+        result = report(loss, d, rate, mse, self.noise(), self.lam, violation)
         if self.training:
             self._advance(violation)
-        return report
+        return result
 
     @property
     def target_mse(self) -> float:
@@ -271,21 +283,14 @@ class Constrained(Objective):
         return average / self.config.target_mse - 1
 
     def _advance(self, violation: Tensor) -> None:
-        """One step of the moving average, the phase and λ; tensors only, nothing leaves the device."""
+        """One step of moving average, phase and λ; tensors only, nothing leaves the device."""
         c = self.config
         self.held = torch.where(violation < 0, torch.ones_like(self.held), self.held)
         nu = torch.where(self.held > 0, c.rate_after, c.rate)
+        f = torch.ones_like(violation)
         if c.damping:
-            f = (
-                torch.where(
-                    violation < 0,
-                    -torch.tanh(c.tau * (1 / self.lam - 1)),
-                    torch.ones_like(violation),
-                )
-                * self.held
-            )
-        else:
-            f = 1.0
+            to_one = -torch.tanh(c.tau * (1 / self.lam - 1))
+            f = torch.where(violation < 0, to_one, f) * self.held
         self.lam = self.lam * torch.exp(nu * f * violation.clamp(-1, 1))
         self.average = (violation + 1) * c.target_mse
         self.step = self.step + 1
@@ -345,7 +350,7 @@ class Balanced(LearnedNoise):
         if c.free_nats > 0:
             kl = kl.clamp(min=c.free_nats)
         d = distortion(squared_error, n, self.noise())
-        return _report(d + kl.sum(1).mean(), d, rate, mse, self.noise())
+        return report(d + kl.sum(1).mean(), d, rate, mse, self.noise())
 
 
 class Goal(NamedTuple):
@@ -366,7 +371,7 @@ OBJECTIVES.add("balanced", Goal(Balanced, BalancedConfig()))
 
 
 def make_objective(config: Any) -> Objective:
-    """The objective that belongs to a config. ValueError for a config of no registered objective."""
+    """The objective that belongs to a config. ValueError where none is registered with its type."""
     for goal in OBJECTIVES.values():
         if type(goal.config) is type(config):
             return goal.objective(config)

@@ -9,8 +9,8 @@ from typing import Any
 class HeldSignals:
     """Holds back Ctrl-C (SIGINT) and SIGTERM until the end of the block.
 
-    So a checkpoint never shows half a step. After the first signal the old handlers are back: a second one acts at once. Outside the main
-    thread nothing is held back.
+    So a checkpoint never shows half a step. After the first signal the old handlers are back: a
+    second one acts at once. Outside the main thread nothing is held back.
     """
 
     def __enter__(self) -> "HeldSignals":

@@ -48,7 +48,7 @@ class TrainingConfig:
 
 
 class Run:
-    """The whole state of a training run: a checkpoint holds it, nothing else decides what follows."""
+    """The whole state of a training run: what a checkpoint holds, and all that it goes on from."""
 
     def __init__(
         self,
@@ -158,7 +158,8 @@ def choose_device(name: str) -> torch.device:
         raise ValueError(f"device must be auto, cpu or cuda, got {name!r}")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            "device cuda was asked for, but PyTorch finds no CUDA device here; use --device cpu or auto"
+            "device cuda was asked for, but PyTorch finds no CUDA device here; "
+            "use --device cpu or auto"
         )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 

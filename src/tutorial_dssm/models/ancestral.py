@@ -60,8 +60,8 @@ class AncestralModel(LocallyLinearModel):
         return self.walk(x, u, noise, mask)
 
     def prior_along(self, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance [B, T, Z] of p(z_t | z_{t-1}, u_{t-1}) at the states of a path z [B, T,
-        Z], N(0, I) at t = 1.
+        """Mean and variance [B, T, Z] of p(z_t | z_{t-1}, u_{t-1}) at the states of a path z
+        [B, T, Z], N(0, I) at t = 1.
         """
         mean, var = self.transition(z[:, :-1], u[:, :-1])
         first = torch.zeros_like(z[:, :1])

@@ -63,8 +63,7 @@ def blank_missing(values: Tensor, mask: Tensor | None) -> Tensor:
 
 def squared_error(x: Tensor, x_mean: Tensor, mask: Tensor | None = None) -> Tensor:
     """|x - x̂|² summed over X and the observed frames, [B]; x, x_mean [B, T, X]."""
-    error = blank_missing(blank_missing(x, mask) - x_mean, mask)
-    return (error**2).sum((1, 2))
+    return (blank_missing(x - x_mean, mask) ** 2).sum((1, 2))
 
 
 class Model(nn.Module, ABC):
@@ -235,6 +234,10 @@ class Recipe(NamedTuple):
 
     model: type[Model]  # made by model(config)
     config: Any  # a frozen dataclass
+
+    def build(self, config: Any) -> Model:
+        """A model of this class with other settings."""
+        return self.model(config)  # type: ignore[call-arg]  # every subclass takes its config alone
 
 
 MODELS: Registry[Recipe] = Registry("model")

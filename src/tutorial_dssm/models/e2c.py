@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..networks.frames import FramePath
 from ..networks.layers import ACTIVATIONS, GaussianHead, mlp
-from ..probability.gaussian import DiagonalGaussian, Gaussian, kl
+from ..probability.gaussian import DiagonalGaussian, Gaussian, kl, kl_standard
 from .base import MODELS, Posterior, Recipe, Terms
 from .locally_linear import LocallyLinearConfig, LocallyLinearModel
 
@@ -137,7 +137,7 @@ class E2C(LocallyLinearModel):
         self.check(x, u, mask)
         q = self.encode(x)
         z = q.mean + q.var.sqrt() * self.noise(x, *q.mean.shape, generator=generator)
-        rate = 0.5 * (q.mean**2 + q.var - 1 - q.var.log()).sum((1, 2))
+        rate = kl_standard(q.mean, q.var).sum(1)
         encoded = ((x[:, : z.shape[1]] - self.decode(z)) ** 2).sum(-1)  # of x_1 … x_{T-1}
         if x.shape[1] == 1:
             return Terms(encoded[:, 0], rate)

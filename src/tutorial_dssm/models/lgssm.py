@@ -115,9 +115,8 @@ class LGSSM(SequentialModel):
             y, R = a, R[: self.z_dim, : self.z_dim]
         P1, Q = covariance(self.log_p1, self.lower_p1)[0], covariance(self.log_q, self.lower_q)[0]
         b = u[:, :-1] @ self.B.t() + self.b
-        on_cpu = x.device.type == "cpu"
         model = kalman.StateSpaceModel(self.F, Q, H, R, self.m1, P1, b)
-        filtered = kalman.kalman_filter(y, model, mask, validate=on_cpu)
+        filtered = kalman.kalman_filter(y, model, mask, validate=x.device.type == "cpu")
         log_likelihood = filtered.log_likelihood + (constant * seen).sum((1, 2))
         return filtered._replace(log_likelihood=log_likelihood)
 

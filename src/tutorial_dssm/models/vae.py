@@ -70,17 +70,16 @@ class VAE(FrameModel):
         """Mean, one draw and variance of q(z_t | x_t) for every frame. x [B, T, X], u [B, T, U]."""
         x, mask = self.admit(x, u, mask)
         mean, var = self.encoder(x)
-        sample = mean + var.sqrt() * self.noise(x, *mean.shape, generator=generator)
-        posterior = Posterior(mean, sample, var)
+        noise = self.noise(x, *mean.shape, generator=generator)
+        posterior = Posterior(mean, mean + var.sqrt() * noise, var)
         if mask is None:
             return posterior
-        prior, seen = self.prior_of(mean, generator), mask.unsqueeze(-1)
+        prior, seen = self.prior_of(noise, generator), mask.unsqueeze(-1)
         return Posterior(*(torch.where(seen, q, p) for q, p in zip(posterior, prior)))
 
-    def prior_of(self, like: Tensor, generator: torch.Generator | None = None) -> Posterior:
-        """Mean, one draw and variance of p(z), in the shape of `like` [..., Z]."""
-        draw = self.noise(like, *like.shape, generator=generator)
-        return Posterior(torch.zeros_like(like), draw, torch.ones_like(like))
+    def prior_of(self, noise: Tensor, generator: torch.Generator | None = None) -> Posterior:
+        """Mean, a draw by noise [..., Z], and variance of p(z) for every frame."""
+        return Posterior(torch.zeros_like(noise), noise, torch.ones_like(noise))
 
     def terms(
         self,
@@ -99,7 +98,8 @@ class VAE(FrameModel):
 
         Equations: vae-two-terms, vae-distortion
         """
-        mean, z, var = self.infer(x, u, generator, mask)
+        x, mask = self.admit(x, u, mask)
+        mean, z, var = self.infer(x, u, generator)
         rate = log_normal(z, mean, var) - self.log_prior_of_frames(z, generator)
         if mask is not None:
             rate = rate.masked_fill(~mask, 0.0)

@@ -60,15 +60,15 @@ class VHP(VAE):
         shape = (*z.shape[:-1], self.config.samples, self.prior.zeta_dim)
         return self.prior(z, self.noise(z, *shape, generator=generator))
 
-    def prior_of(self, like: Tensor, generator: torch.Generator | None = None) -> Posterior:
+    def prior_of(self, noise: Tensor, generator: torch.Generator | None = None) -> Posterior:
         """See `VAE`; mean and variance are those of 1000 draws of ζ, always the same ones."""
         means, variances = self.prior.p(self.zeta)
         mean = means.mean(0)
         var = (variances + (means - mean) ** 2).mean(0)
-        zeta = self.noise(like, *like.shape[:-1], self.prior.zeta_dim, generator=generator)
+        zeta = self.noise(noise, *noise.shape[:-1], self.prior.zeta_dim, generator=generator)
         z_mean, z_var = self.prior.p(zeta)
-        draw = z_mean + z_var.sqrt() * self.noise(like, *like.shape, generator=generator)
-        return Posterior(mean.expand_as(like), draw, var.expand_as(like))
+        draw = z_mean + z_var.sqrt() * noise
+        return Posterior(mean.expand_as(noise), draw, var.expand_as(noise))
 
 
 MODELS.add("vhp", Recipe(VHP, VHPConfig()))

@@ -59,8 +59,8 @@ def leading_eigenvectors(
 
 
 def principal_components(x: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """W [n, X] and b [n] such that W x + b are the first n principal components of frames x [N, T,
-    X], each with unit variance, the largest last.
+    """W [n, X] and b [n] such that W x + b are the first n principal components of frames x
+    [N, T, X], each with unit variance, the largest last.
     """
     frames = x.flatten(0, -2)
     if frames.shape[1] <= EXACT:

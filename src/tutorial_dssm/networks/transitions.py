@@ -67,8 +67,8 @@ class LocallyLinearTransition(BaseMatrices):
     def linearise(
         self, z: Tensor, inputs: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """F [N, n, n], b = B u [N, n], Q [N, n, n] at z [N, n]; inputs = (u [N, U], from_u(u) [N,
-        hidden], bases_full()).
+        """F [N, n, n], b = B u [N, n], Q [N, n, n] at z [N, n]; inputs = (u [N, U], from_u(u)
+        [N, hidden], bases_full()).
 
         The three are views of one product whose batch axis is last in memory, as the filter wants
         it.
@@ -127,8 +127,8 @@ class RecurrentTransition(BaseMatrices):
     def matrices(
         self, a: Tensor, u: Tensor, memory: tuple[Tensor, Tensor] | None = None
     ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor] | None]:
-        """(F [T, B, n, n], b = B u [T, B, n], Q [T, B, n, n]) of t -> t+1 from a [T, B, A], u [T,
-        B, U], time first, and the LSTM's memory after.
+        """(F [T, B, n, n], b = B u [T, B, n], Q [T, B, n, n]) of t -> t+1 from a [T, B, A], u
+        [T, B, U], time first, and the LSTM's memory after.
         """
         n = self.n
         inputs = torch.cat([a, u], -1)

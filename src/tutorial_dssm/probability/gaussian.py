@@ -203,9 +203,9 @@ def condition_on_observation(
 def condition_on_coordinates(joint: AnyGaussian, index: Sequence[int], value: Tensor) -> Scaled:
     """p(remaining coordinates | coordinates `index` = `value`) of a joint Gaussian.
 
-    With the known coordinates first, the Cholesky factor of the joint covariance is [[B, 0], [C,
-    A]]; the conditional covariance is A A', positive definite by construction, and the mean moves
-    by C B^-1 (value - mean).
+    With the known coordinates first, the Cholesky factor of the joint covariance is [[B, 0],
+    [C, A]]; the conditional covariance is A A', positive definite by construction, and the mean
+    moves by C B^-1 (value - mean).
 
     Args:
         joint: event [n].

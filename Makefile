@@ -77,10 +77,28 @@ test: setup lint check-pages site unit chapters ## lint, generated pages, site, 
 	@echo "All checks passed."
 
 lint: setup
+	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
+	@$(PY) -m mypy
 
 unit: setup
 	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) tests
+
+.PHONY: unit-fast coverage test-lowest
+unit-fast: setup ## the unit tests that take less than a minute together (not part of `make test`)
+	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) -m "not slow and not browser and not gym" tests
+
+coverage: setup ## which lines and branches of the package the unit tests run: a table, and htmlcov/index.html
+	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) -m "not browser" --cov --cov-report=term --cov-report=html tests
+
+LOWEST := .venv-lowest
+test-lowest: ## the unit tests on the lowest versions that pyproject.toml declares (several GB, in .venv-lowest)
+	@if [ -z "$(PYTHON)" ]; then echo "error: no Python 3.11 or newer on the PATH" >&2; exit 1; fi
+	@"$(PYTHON)" -m venv $(LOWEST)
+	@"$(PYTHON)" -m tools.lowest > $(LOWEST)/requirements.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -r $(LOWEST)/requirements.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@MPLBACKEND=Agg $(LOWEST)/bin/python -m pytest -q -n $(JOBS) -m "not browser" --ignore=tests/tools tests
 
 chapters: setup
 	@$(PY) -m tools.notebooks.check --jobs $(JOBS)
@@ -106,4 +124,4 @@ clean: ## remove the built site and caches; keep your runs and .venv
 	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove .venv and your runs too
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(LOWEST) runs

@@ -33,6 +33,7 @@ SUFFIXES = {
 SKIP = {
     ".git",
     ".venv",
+    ".venv-lowest",
     "venv",
     "_build",
     "runs",
@@ -41,6 +42,8 @@ SKIP = {
     "__pycache__",
     ".pytest_cache",
     ".ruff_cache",
+    ".mypy_cache",
+    "htmlcov",
     ".hypothesis",
     ".ipynb_checkpoints",
 }

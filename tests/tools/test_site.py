@@ -1,17 +1,14 @@
-"""The book's commands, pages and notebooks, as they stand in the repository. The built site:
-test_html.py, test_browser.py.
+"""The book's pages and notebooks, as they stand in the repository. The built site: test_html.py,
+test_browser.py.
 """
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pages import PAGES, source
 from tools import ROOT
@@ -33,110 +30,6 @@ def markdown(path: Path) -> str:
             "".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "markdown"
         )
     return re.sub(r"^(`{3,})(?!\{).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-# ---------------------------------------------------------------- commands
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-@pytest.mark.parametrize(
-    "target",
-    [
-        "",
-        "help",
-        "setup",
-        "book",
-        "site",
-        "pages",
-        "check-pages",
-        "links",
-        "test",
-        "test-retrain",
-        "notebooks",
-        "benchmarks",
-        "clean",
-    ],
-)
-def test_make_knows_the_target(target):
-    run = subprocess.run(["make", "-n", *target.split()], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-
-
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_make_refuses_an_old_python_with_one_clear_line(tmp_path):
-    old = tmp_path / "python"
-    old.write_text("#!/bin/sh\nexit 1\n")
-    old.chmod(0o755)
-    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    run = subprocess.run(
-        ["make", "setup", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert run.returncode != 0 and "older than Python 3.11" in run.stderr
-    assert not (tmp_path / ".venv").exists()
-
-
-def test_ci_calls_the_test_command_of_the_readme():
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("exec make test")
-    assert (
-        "make test" in (ROOT / "README.md").read_text()
-        and "make book" in (ROOT / "README.md").read_text()
-    )
-
-
-# The official actions in their current major versions; a tag of a major version moves with its
-# fixes.
-ACTIONS = {
-    "actions/checkout": "v4",
-    "actions/setup-python": "v5",
-    "actions/upload-pages-artifact": "v3",
-    "actions/deploy-pages": "v4",
-}
-
-
-@pytest.mark.parametrize(
-    "name, command, events",
-    [
-        ("ci", "bash .ci/run", {"push", "pull_request"}),
-        ("pages", "make book", {"push", "workflow_dispatch"}),
-    ],
-)
-def test_workflow_calls_the_command_of_the_readme(name, command, events):
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
-    assert set(workflow[True]) == events  # YAML 1.1 reads the key `on` as true
-    assert "contents" in workflow["permissions"], "the token may do no more than it must"
-    (job,) = workflow["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == [command]
-    actions = dict(step["uses"].split("@") for step in job["steps"] if "uses" in step)
-    assert actions.items() <= ACTIONS.items()
-    python = next(
-        step["with"]
-        for step in job["steps"]
-        if step.get("uses", "").startswith("actions/setup-python")
-    )
-    assert python["cache"] == "pip" and python["cache-dependency-path"] == "requirements.txt"
-    if name == "pages":
-        upload = next(
-            step for step in job["steps"] if "upload-pages-artifact" in step.get("uses", "")
-        )
-        assert upload["with"]["path"] == "_build/html"
-
-
-def test_no_workflow_is_left_out_of_the_test_above():
-    assert {path.name for path in (ROOT / ".github" / "workflows").iterdir()} == {
-        "ci.yml",
-        "pages.yml",
-    }
-
-
-def test_requirements_are_exact_pins():
-    lines = [
-        line
-        for line in (ROOT / "requirements.txt").read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.]+", line) for line in lines), lines
 
 
 # ---------------------------------------------------------------- pages and notebooks

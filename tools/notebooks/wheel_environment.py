@@ -24,7 +24,6 @@ from packaging.utils import canonicalize_name
 from tools import ROOT
 
 PACKAGE = "tutorial-dssm"
-EXTRAS = ("gym",)  # what the first cell of every chapter installs
 KERNEL = "tutorial-dssm-wheel"
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
@@ -110,14 +109,14 @@ def make(folder: Path, more: Iterable[str] = ("ipykernel",), install: bool = Tru
         The environment's interpreter.
     """
     wheel = build_wheel(folder)
-    declared = needs(next(iter(metadata.distributions(path=[str(wheel)]))), EXTRAS)
+    declared = needs(next(iter(metadata.distributions(path=[str(wheel)]))), extras=())
     venv.create(folder / "venv", symlinks=True)
     python = folder / "venv" / "bin" / "python"
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(folder / "venv")}))
     for distribution in closure([*declared, *map(Requirement, more)]).values():
         link(distribution, site)
     if install:
-        what = f"{PACKAGE}[{','.join(EXTRAS)}] @ {wheel.as_uri()}"
+        what = f"{PACKAGE} @ {wheel.as_uri()}"
         subprocess.run(
             [*PIP, "--python", python, "install", "--quiet", "--no-index", what], check=True
         )

@@ -11,8 +11,8 @@ import tomllib
 
 from tools import ROOT
 
-# Younger than the lowest versions, and at odds with them: matplotlib 3.10.0 calls names of pyparsing
-# that warn from 3.3 on, and a figure that warns fails its test.
+# Younger than the lowest versions, and at odds with them: matplotlib 3.10.0 calls names of
+# pyparsing that warn from 3.3 on, and a figure that warns fails its test.
 COMPANIONS = ["pyparsing<3.3"]
 
 
@@ -30,7 +30,7 @@ def pin(requirement: str) -> str:
 
 
 def lowest(project: dict) -> list[str]:
-    """The dependencies in the table `[project]` of pyproject.toml, pinned, `COMPANIONS`, and its extra `test`.
+    """The dependencies of the table `[project]` of pyproject.toml, pinned; `COMPANIONS`; the tests.
 
     Raises:
         ValueError: a dependency has no lower bound.

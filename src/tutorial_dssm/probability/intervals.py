@@ -9,8 +9,8 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
-from scipy.integrate import quad  # type: ignore[import-untyped]  # SciPy ships no types
-from scipy.special import ndtr, stdtr, stdtrit  # type: ignore[import-untyped]  # SciPy again
+from scipy.integrate import quad
+from scipy.special import ndtr, stdtr, stdtrit
 
 
 class Interval(NamedTuple):

@@ -85,8 +85,9 @@ unit: setup
 	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) tests
 
 .PHONY: unit-fast coverage test-lowest
-unit-fast: setup ## the unit tests that take less than a minute together (not part of `make test`)
-	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) -m "not slow and not browser and not gym" tests
+unit-fast: setup ## the package's quick unit tests, in less than a minute (not part of `make test`)
+	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) -m "not slow and not browser and not gym" \
+		--ignore=tests/tools tests
 
 coverage: setup ## which lines and branches of the package the unit tests run: a table, and htmlcov/index.html
 	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) -m "not browser" --cov --cov-report=term --cov-report=html tests

@@ -25,6 +25,7 @@ def command(folder: Path, *words: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_what_is_registered_outside_is_listed(tmp_path):
     """Every model under every objective, the new ones among them."""
     listed = command(tmp_path, "--use", "toy", "list").stdout
@@ -41,6 +42,7 @@ def trained(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_is_trained_and_evaluated(trained):
     done = command(trained, "--use", "toy", "evaluate", "runs/drift-beta-seed0", "--json")
     assert done.returncode == 0, done.stderr
@@ -50,6 +52,7 @@ def test_it_is_trained_and_evaluated(trained):
     assert {key for key in row if key.startswith("r2")} == {"r2_position", "r2_position_knn"}
 
 
+@pytest.mark.slow
 def test_without_its_module_the_run_is_refused_in_words(trained):
     done = command(trained, "evaluate", "runs/drift-beta-seed0")
     assert done.returncode == 1 and done.stderr.count("\n") == 1

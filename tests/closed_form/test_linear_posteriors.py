@@ -118,6 +118,7 @@ def optimise(j, last):
     return gap().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [(1, 2, 3), (0, 0, 0), (2, 3, 3), (0, 0, 2), (3, 3, 3)])
 def test_best_conditionals_are_the_best(last):
     m, u = model(3)

@@ -77,6 +77,7 @@ def test_the_door(vae):
         information.split_rate(vae, normal(3, 2, 3), generator())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vae-rewo", "vhp-rewo"])
 def test_the_shipped_table_says_what_the_shipped_weights_do(name):
     rows = files.read_json(experiments.PRETRAINED / "frames.json")

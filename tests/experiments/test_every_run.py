@@ -14,6 +14,7 @@ from tutorial_dssm.models import MODELS
 CONSTRAINED = [name for name in tiny.EXPERIMENTS if name.endswith("-constrained")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tiny.EXPERIMENTS)
 def test_a_training_step_of_every_run_on_the_meta_device(name):
     """What is not moved to the model's device raises here as it would on a GPU."""
@@ -26,6 +27,7 @@ def test_a_training_step_of_every_run_on_the_meta_device(name):
     assert state.model.infer(x, u).mean.is_meta
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONSTRAINED)
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(name, tmp_path, monkeypatch):
     tiny.install(monkeypatch)
@@ -53,6 +55,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(name, tmp_path, monkeyp
         assert set(different) <= {"seconds"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONSTRAINED)
 def test_every_run_can_be_evaluated_or_says_why_not(name, monkeypatch):
     tiny.install(monkeypatch)

@@ -323,6 +323,7 @@ def few_frames(monkeypatch):
     monkeypatch.setitem(DATA, "pendulum-full", FEW_DATA)
 
 
+@pytest.mark.slow
 @EACH
 def test_two_steps_on_the_cpu(name, few_frames, tmp_path):
     """Train, stop, go on, load, evaluate; 64 x 64 pixels, batch 2, 5 frames."""

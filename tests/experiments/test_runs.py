@@ -465,6 +465,7 @@ def test_a_run_that_diverges(small, command, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
 
 
+@pytest.mark.slow
 def test_a_fresh_process():
     """Installed entry point, exit code and streams as a shell sees them."""
     process = subprocess.run(
@@ -495,6 +496,7 @@ def test_the_results_table_is_complete():
         assert row["elbo"] == pytest.approx(-(row["distortion"] + row["rate"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_weights_give_their_row_of_the_table(name):
     trained = load_pretrained(name)

@@ -81,6 +81,7 @@ def test_every_run_has_the_same_budget():
     assert sizes == {(128, 3)}
 
 
+@pytest.mark.slow
 def test_a_study_of_two_runs(small, tmp_path):
     threads = torch.get_num_threads()
     done = go(tmp_path / "s")
@@ -155,6 +156,7 @@ def test_a_trained_run_that_was_not_evaluated_is_evaluated(small, tmp_path, monk
     assert go(tmp_path, models=["dks"]).rows == first, "seconds too: they are those of the training"
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_from_the_checkpoint(small, tmp_path, monkeypatch):
     whole = go(tmp_path / "whole").rows
     step, count = Run.train_step, [0]
@@ -457,6 +459,7 @@ def test_expected_mistakes_take_one_line_and_touch_nothing(message, words, small
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_the_command_line(small, tmp_path, capsys, monkeypatch):
     words = [
         "study",

@@ -40,6 +40,7 @@ def test_per_step_has_a_panel_for_each_title(log):
     assert legend(figure) == ["a"]
 
 
+@pytest.mark.slow
 def test_walk_shows_the_draw_its_price_and_is_small():
     T, z, kl = 5, RANDOM.normal(size=(5, 2)), RANDOM.random(5)
     q, p = ((RANDOM.normal(size=(T, 2)), RANDOM.random((T, 2))) for _ in range(2))

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 N, T = 6, 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("z_dim", [1, 2, 3, 5])
 @pytest.mark.parametrize("convert", [np.asarray, torch.tensor])
 def test_latent_space_shows_every_state_with_its_angle_and_velocity(z_dim, convert, rng, state):

@@ -21,6 +21,7 @@ def short(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_save_all_writes_images_and_alternative_texts(short, tmp_path, capsys):
     out = tmp_path / "new"
     assert main(["figures", str(short), "--out", str(out)]) == 0
@@ -43,6 +44,7 @@ def test_save_all_writes_images_and_alternative_texts(short, tmp_path, capsys):
     assert {path.suffix for path in out.iterdir()} == {".png", ".json"}
 
 
+@pytest.mark.slow
 def test_a_model_without_auxiliary_variables_has_no_figure_of_them():
     drawn = runs.draw_all("dks-constrained")
     assert "inference_process" not in drawn and "latent_space" in drawn

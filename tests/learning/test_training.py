@@ -182,6 +182,7 @@ def ctrl_c_works():
     signal.signal(signal.SIGINT, old)
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("moment", list(MOMENTS))
 def test_ctrl_c_at_any_moment(
@@ -314,6 +315,7 @@ def test_a_finished_run_is_not_redone(tmp_path, monkeypatch):
 # --- malformed input, full disks ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other, difference",
     [
@@ -504,6 +506,7 @@ def test_a_batch_is_drawn_without_replacement(monkeypatch, tmp_path):
     assert {i for rows in batches for i in rows} == set(range(20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(tiny.EXPERIMENTS))
 def test_a_step_lowers_the_loss(name):
     """Gradient and sign, for every named run: repeated steps on the same batch and noise."""
@@ -560,6 +563,7 @@ def meta_step(experiment, T=5, adam=True):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("T", [1, 5])
 @pytest.mark.parametrize("name", list(tiny.EXPERIMENTS))
 def test_a_step_stays_on_the_device(name, T):

@@ -325,6 +325,7 @@ def test_short_sequences_may_miss_frames_too(name, T):
         assert torch.isfinite(v).all()
 
 
+@pytest.mark.slow
 @MASKED
 def test_training_on_gaps_lowers_the_loss(name):
     """Fifty steps of Adam on frames of which a third are missing."""
@@ -421,6 +422,7 @@ class OnTheDevice(TorchDispatchMode):
         return out
 
 
+@pytest.mark.slow
 @EACH
 @pytest.mark.parametrize("T", [1, 5])
 def test_everything_runs_on_the_meta_device(name, T):

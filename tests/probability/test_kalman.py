@@ -250,6 +250,7 @@ def test_same_input_same_output():
 # --- gradients ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("what", ["log_likelihood", "smoother", "sampler"])
 @pytest.mark.parametrize("shared", [False, True])

@@ -1,6 +1,5 @@
 """The kit: commands of make, workflows, versions, hooks, templates, and plain `pytest --nbval`."""
 
-import importlib.util
 import json
 import os
 import re
@@ -111,16 +110,6 @@ def test_make_test_needs_neither_coverage_nor_other_versions():
     assert "pytest" in lines
     assert "--cov" not in lines
     assert "lowest" not in lines
-
-
-def test_slow_tests_are_those_of_a_file():
-    """A test that was renamed would otherwise be quick again without anyone noticing."""
-    spec = importlib.util.spec_from_file_location("tests_conftest", ROOT / "tests" / "conftest.py")
-    settings = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(settings)
-    for test in settings.SLOW:
-        path, _, name = test.partition("::")
-        assert f"\ndef {name}(" in (ROOT / "tests" / path).read_text(), test
 
 
 def test_ci_calls_the_test_command_of_the_readme():

@@ -129,7 +129,7 @@ def test_the_pages_name_each_chapter_where_they_should():
         assert page.startswith(f"# Part {part.numeral}: {part.name}\n")
         assert f"{{include}} made/part{number}.md" in page
         table = (ROOT / generated.MADE / f"part{number}.md").read_text(encoding="utf-8")
-        rows = re.findall(r"^\| \{\{ ch(\d+) \}\}: (.+?) \| (\d+) minutes \|", table, re.MULTILINE)
+        rows = re.findall(r"^\| \{\{ ch(\d+) \}\}: (.+?) \((\d+) minutes\) \|", table, re.MULTILINE)
         assert rows == [(str(c.number), c.title, str(c.minutes)) for c in inside]
 
 

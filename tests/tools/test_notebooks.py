@@ -229,7 +229,7 @@ def notebook(path: Path, *sources: str, printed: str = "") -> Path:
 
 def test_the_environment_holds_the_wheel_and_nothing_of_the_source_tree(environment):
     code = (
-        "import sys, tutorial_dssm, gymnasium\n"
+        "import sys, tutorial_dssm\n"
         "print(*sys.path, tutorial_dssm.__file__, tutorial_dssm.__path__[0], sep='\\n')"
     )
     shown = subprocess.run(

@@ -72,13 +72,13 @@ def part_page(number: int, found: list[Chapter]) -> str:
     """The map with a part marked, and the table of its chapters."""
     numeral = PARTS[number - 1].numeral
     alt = f"The map of the book with part {numeral} marked."
-    rows = ["| | about | what you take away | read it first if |", "|---|---|---|---|"]
+    rows = ["| | what you take away | read it first if |", "|---|---|---|"]
     for c in found:
         if c.part == number:
             needs, to = listed(c.needs) or "none", followers(c, found) or "none"
             alt += f" Chapter {c.number} ({c.short}) needs {needs} and leads to {to}."
             name = f"{{{{ ch{c.number} }}}}: {c.title}"
-            rows.append(f"| {name} | {c.minutes} minutes | {c.gives} | {c.read_if} |")
+            rows.append(f"| {name} ({c.minutes} minutes) | {c.gives} | {c.read_if} |")
     return (
         f"```{{figure}} made/map_part{number}.svg\n:alt: {alt}\n:width: 560px\n:align: center\n\n"
         f"Part {numeral}. {CAPTION}\n```\n\n" + "\n".join(rows) + "\n"

@@ -97,6 +97,7 @@ def test_the_books_vae_with_linear_networks_gives_the_evidence_at_every_draw(gen
     torch.testing.assert_close(log_w, gaussian.log_density(ppca.evidence(model), x).expand(3, -1))
 
 
+@pytest.mark.slow
 def test_both_gradients_are_unbiased(model, x, generator):
     """Equations: vae-score, vae-reparam"""
     phi = torch.tensor([0.3, -0.4, -0.5, 0.2], **DOUBLE).requires_grad_()

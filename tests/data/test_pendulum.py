@@ -83,6 +83,7 @@ def test_runge_kutta_converges_with_order_4():
     assert abs(orders[-1] - 4) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [default, odd], ids=["default", "odd constants"])
 def test_energy_is_conserved_without_friction_and_torque(config):
     config = replace(config, friction=0.0, substeps=100)

@@ -293,6 +293,7 @@ def test_a_step_at_full_size_without_values(name, monkeypatch):
     assert memory.device < 5e9 and "GB" in str(memory)
 
 
+@pytest.mark.slow
 def test_the_peak_is_counted():
     """Bytes by hand: what is alive at a time counts, views and tensors changed in place do not
     count twice.

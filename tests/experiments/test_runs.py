@@ -202,6 +202,7 @@ def test_build_is_decided_by_the_seed_alone():
     assert not torch.equal(a.decoder[0].weight, c.decoder[0].weight)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_frames_it_is_trained_on(tmp_path):
     """Before the first step the frame path is at the principal components; a run that goes on does
     not start again.
@@ -223,6 +224,7 @@ def test_a_run_starts_from_the_frames_it_is_trained_on(tmp_path):
     assert torch.equal(again.model.frame_path.linear.weight, state.model.frame_path.linear.weight)
 
 
+@pytest.mark.slow
 def test_the_data_are_those_of_the_book():
     splits = experiments.make_data("pendulum")
     assert all(
@@ -235,6 +237,7 @@ def test_the_data_are_those_of_the_book():
     assert len(starts.unique(dim=0)) == len(starts) == 1700, "a sequence of one split is in another"
 
 
+@pytest.mark.slow
 def test_what_was_trained_is_what_is_loaded(small, tmp_path):
     state = run(get("ekvae-elbo-learned-noise"), tmp_path / "run", progress=False)
     trained = load(str(tmp_path / "run"))
@@ -305,6 +308,7 @@ def test_list(command):
     assert code == 0 and err == [] and [line.split()[0] for line in out.splitlines()] == NAMES
 
 
+@pytest.mark.slow
 def test_train_and_evaluate(small, command, tmp_path):
     code, out, err = command("train", "ekvae-constrained", "--seed", 2, "--steps", 6)
     assert code == 0 and "runs/ekvae-constrained-seed2" in out and "6/6" in err[-1]

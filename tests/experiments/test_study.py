@@ -133,6 +133,7 @@ def test_the_csv_is_the_json(small, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again(small, tmp_path, monkeypatch):
     go(tmp_path, models=["dks"])
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / NAMES[0]).iterdir()}
@@ -149,6 +150,7 @@ def test_what_is_finished_is_not_done_again(small, tmp_path, monkeypatch):
     assert trained == ["ekvae-elbo-learned-noise"]
 
 
+@pytest.mark.slow
 def test_a_trained_run_that_was_not_evaluated_is_evaluated(small, tmp_path, monkeypatch):
     first = go(tmp_path, models=["dks"]).rows
     (tmp_path / NAMES[0] / study.ROW).unlink()

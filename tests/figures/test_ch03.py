@@ -59,6 +59,7 @@ def test_clouds_show_each_pair(diagonal):
     np.testing.assert_array_equal(figure.axes[1].lines[-1].get_xydata(), np.column_stack([y, x]))
 
 
+@pytest.mark.slow
 def test_animation_wraps_angles_averages_frames_and_is_small():
     states = STATES + np.array([2 * np.pi, 0.0])
     animation = drawings.falling_apart(states, FRAMES, 0.1)

@@ -16,6 +16,7 @@ def test_step_bars_are_as_high_as_the_values():
     assert [bar.get_height() for bar in axis.patches] == [1, 2, 3, 3, 2, 1] and labelled(axis)
 
 
+@pytest.mark.slow
 def test_curve_in_space_has_a_panel_for_each_curve():
     phi = np.linspace(-np.pi, np.pi, 20)
     ring = np.stack([np.cos(phi), np.sin(phi), 0 * phi], -1)

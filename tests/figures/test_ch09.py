@@ -10,6 +10,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 N, T = 6, 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [False, True])
 def test_inference_process(background, rng, state):
     frames, a, z = rng.uniform(size=(T, 16)), rng.normal(size=(N, T, 2)), rng.normal(size=(N, T, 3))

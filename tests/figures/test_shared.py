@@ -113,6 +113,7 @@ def test_rate_distortion_path_shows_the_history(distortion, history):
     assert legend(figure) == ["run", "other", "constraint"]
 
 
+@pytest.mark.slow
 def test_one_noise_throughout_is_no_reason_to_warn(history):
     history[:, 1 + METRICS.index("sigma")] = 0.1
     drawn(shared.rate_distortion_path({"run": history}))

@@ -37,6 +37,7 @@ def test_principal_components_of_large_frames_are_the_exact_ones(n, monkeypatch)
     assert torch.allclose(b * sign, exact_b, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_components_of_large_frames_have_unit_variance_and_show_the_angle():
     """In float32, at the full size and length: the first two components of the rod are a ring, if a
     bent one.

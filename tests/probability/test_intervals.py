@@ -112,6 +112,7 @@ def test_sign_probability_is_scipys(plus):
     )
 
 
+@pytest.mark.slow
 def test_holm_is_statsmodels():
     """Equations: zoo-holm"""
     generator = np.random.default_rng(2)

@@ -4,7 +4,8 @@ network, which has no future to look at.
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from ..networks.recurrent import read_forwards
 from .base import MODELS, Recipe, blank_missing
@@ -36,7 +37,7 @@ class DKF(DKS):
 
     def summary(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> Tensor:
         """g_t [B, T, hidden], what the frames up to t and the controls before t say."""
-        before = nn.functional.pad(u[:, :-1], (0, 0, 1, 0))  # u_{t-1}; u_0 = 0
+        before = torch.cat([torch.zeros_like(u[:, :1]), u[:, :-1]], 1)  # u_{t-1}; u_0 = 0
         return read_forwards(self.gru, blank_missing(self.encoder(x), mask), before)
 
 

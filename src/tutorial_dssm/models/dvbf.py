@@ -126,7 +126,8 @@ class DVBF(DVB):
         seen = None if mask is None else mask[:, :n]
         parts = [blank_missing(self.activation(features[:, :n]), seen), u[:, : n - 1]]
         missing = self.config.first - n
-        inputs = [nn.functional.pad(v, (0, 0, 0, missing)).flatten(1) for v in parts]
+        filled = [torch.cat([v, v.new_zeros(len(v), missing, v.shape[-1])], 1) for v in parts]
+        inputs = [v.flatten(1) for v in filled]
         mean, var = self.first_head(self.activation(self.first(torch.cat(inputs, -1))))
         two = slice(min(n, 2))
         mean = mean + self.frame_path(x[:, two], None if mask is None else mask[:, two])[:, 0]

@@ -165,5 +165,6 @@ class FramePath(nn.Module):
         if mask is not None:
             a = a.masked_fill(~mask.unsqueeze(-1), 0.0)
         areas = self.swept(a[:, :-1], a[:, 1:])
-        before_and_after = (1, 0) if self.past else (0, 1)  # zeros at t = 1, or at t = T
-        return torch.cat([a, nn.functional.pad(areas, (0, 0, *before_and_after))], -1)
+        none = areas.new_zeros(len(areas), 1, self.hidden)
+        swept = [none, areas] if self.past else [areas, none]  # zeros at t = 1, or at t = T
+        return torch.cat([a, torch.cat(swept, 1)], -1)

@@ -66,7 +66,7 @@ site: setup ## only build the site, with warnings as errors
 pages: setup ## make every generated page and picture of book/made again, where it is not current
 	@$(PY) -m tools.generated
 
-check-pages: setup
+check-pages: setup ## which generated page or shipped file is not current?
 	@$(PY) -m tools.generated --check
 	@$(PY) -m tools.ship.provenance --check
 
@@ -76,12 +76,12 @@ links: site ## list every link of the site to another host, with the pages that 
 test: setup lint check-pages site unit chapters ## lint, generated pages, site, unit tests, and every chapter run again and compared
 	@echo "All checks passed."
 
-lint: setup
+lint: setup ## format, style and types
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
-unit: setup
+unit: setup ## all unit tests
 	@MPLBACKEND=Agg $(PY) -m pytest -q -n $(JOBS) tests
 
 .PHONY: unit-fast coverage test-lowest
@@ -101,7 +101,7 @@ test-lowest: ## the unit tests on the lowest versions that pyproject.toml declar
 	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@MPLBACKEND=Agg $(LOWEST)/bin/python -m pytest -q -n $(JOBS) -m "not browser" --ignore=tests/tools tests
 
-chapters: setup
+chapters: setup ## run every chapter again as a reader has it, and compare its outputs
 	@$(PY) -m tools.notebooks.check --jobs $(JOBS)
 
 test-retrain: setup ## run the chapters that can train with RETRAIN = True, for a few steps (not part of `make test`)

@@ -209,7 +209,6 @@ def test_what_a_model_cannot_it_says_in_words(name):
             assert model.cannot[what] in str(caught.value)
         else:
             call()
-    assert model.is_bound == ("log_weights" not in model.cannot)
     assert isinstance(model, SequentialModel) == ("predict" not in model.cannot)
 
 

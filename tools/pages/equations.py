@@ -49,7 +49,7 @@ class Mention:
     """An object whose docstring names an equation."""
 
     label: str
-    name: str  # tutorial_dssm.kalman.smooth, or test_kalman.py::test_...
+    name: str  # tutorial_dssm.probability.kalman.smooth, or test_kalman.py::test_...
     role: str  # Sphinx's role: func, meth or class
 
 

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import torch
-from sklearn import datasets
 from torch import Tensor
 
 
@@ -26,6 +25,8 @@ def load_digits(n_test: int = 297, seed: int = 0) -> FrameSplits:
 
     ValueError unless 1 <= n_test < 1797.
     """
+    from sklearn import datasets  # a second of imports, which only the digits need
+
     data = datasets.load_digits()
     x, label = torch.tensor(data.data, dtype=torch.float32) / 16, torch.tensor(data.target)
     if not 1 <= n_test < len(x):

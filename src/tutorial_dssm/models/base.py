@@ -75,10 +75,8 @@ class Model(nn.Module, ABC):
     """
 
     # what this model cannot do -> why. The keys are names of methods, "mask" for missing frames,
-    # "log_weights" for `terms(analytic=False)`
+    # "log_weights" for `terms(analytic=False)`, where -(D + R) is no bound on log p(x | u)
     cannot: ClassVar[Mapping[str, str]] = {}
-    # -(D + R) is a lower bound on log p(x | u), for a D with any observation noise
-    is_bound: ClassVar[bool] = True
     has_step_rates: ClassVar[bool] = False  # `terms` come with `StepRates`
     entries_may_miss: ClassVar[bool] = False  # a mask may also be [B, T, X], of single entries
 

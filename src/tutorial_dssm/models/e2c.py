@@ -58,7 +58,6 @@ class E2C(LocallyLinearModel):
         "mask": "an observation is two neighbouring frames, so none may be missing",
         "log_weights": "its loss is one of pairs, and no bound on log p(x | u) of a sequence",
     }
-    is_bound = False
     config: E2CConfig
 
     def __init__(self, config: E2CConfig = E2CConfig()):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from . import __version__
 
@@ -93,11 +93,10 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict]:
     if not Path(path).is_file():
         raise ValueError(f"no such file: {path}")
     try:
-        with safe_open(str(path), "pt") as file:
-            header = file.metadata() or {}
-            names = file.keys()
-            # cloned, off the file: it may change under a mapping
-            tensors = {name: file.get_tensor(name).clone() for name in names}
+        content = Path(path).read_bytes()  # at once: another process may replace the file meanwhile
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")  # of the JSON header that follows
+        header = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
         config = json.loads(header.get("config", "null"))
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a safetensors file ({error})") from error

@@ -23,7 +23,7 @@ def install_cell(address: str) -> str:
 import importlib.util
 
 if importlib.util.find_spec("tutorial_dssm") is None:
-    %pip install -q "tutorial_dssm @ git+{address}\""""
+    %pip install -q git+{address}"""
 
 
 def disagreements(root: Path) -> list[str]:

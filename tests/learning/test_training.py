@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import tiny
+from meta_device import OnTheDevice
 from tutorial_dssm import files
 from tutorial_dssm.experiments.runs import build
 from tutorial_dssm.learning import training
@@ -532,18 +531,6 @@ class NoCopies(TorchFunctionMode):
             "a tensor is made from Python numbers inside the step"
         )
         return function(*args, **kwargs or {})
-
-
-class OnTheDevice(TorchDispatchMode):
-    """Refuses results that are not on `meta`."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **kwargs or {})
-        for value in tree_leaves(out):
-            assert not isinstance(value, torch.Tensor) or value.device.type == "meta", (
-                f"{function} gives a tensor on {value.device}"
-            )
-        return out
 
 
 def meta_step(experiment, T=5, adam=True):

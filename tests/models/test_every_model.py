@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from instances import MASK, bump, generator, hide, make, normal
+from meta_device import OnTheDevice
 from tutorial_dssm import models
 from tutorial_dssm.learning.objectives import BalancedConfig, ConstrainedConfig, make_objective
 from tutorial_dssm.learning.training import Run, TrainingConfig
@@ -407,18 +406,6 @@ def test_a_copy_behaves_the_same(name):
             for m in (model, twin)
         )
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs))
-
-
-class OnTheDevice(TorchDispatchMode):
-    """Refuses results that are not on `meta`."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **kwargs or {})
-        for value in tree_leaves(out):
-            assert not isinstance(value, torch.Tensor) or value.device.type == "meta", (
-                f"{function} gives a tensor on {value.device}"
-            )
-        return out
 
 
 @pytest.mark.slow

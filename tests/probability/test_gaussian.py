@@ -392,6 +392,17 @@ def test_meta_device(form):
 # --- bad input ------------------------------------------------------------------------------------
 
 unit = DiagonalGaussian(torch.zeros(3), torch.ones(3))
+takes_it = [  # functions of a Gaussian over three coordinates
+    lambda g: log_density(g, torch.zeros(3)),
+    entropy,
+    lambda g: kl(g, unit),
+    lambda g: kl(unit, g),
+    lambda g: product(g, unit),
+    lambda g: product(unit, g),
+    lambda g: sample(g, torch.Generator()),
+    lambda g: condition_on_observation(unit, torch.zeros(3), torch.eye(3), g),
+    lambda g: condition_on_coordinates(g, [0], torch.zeros(1)),
+]
 bad_covariances = {
     "negative": torch.diag(torch.tensor([1.0, -1.0, 1.0])),
     "singular": torch.ones(3, 3),
@@ -405,18 +416,7 @@ bad_covariances = {
 @pytest.mark.parametrize("cov", bad_covariances.values(), ids=bad_covariances.keys())
 @pytest.mark.parametrize(
     "function",
-    [
-        lambda g: log_density(g, torch.zeros(3)),
-        entropy,
-        lambda g: kl(g, unit),
-        lambda g: kl(unit, g),
-        lambda g: product(g, unit),
-        lambda g: product(unit, g),
-        lambda g: sample(g, torch.Generator()),
-        lambda g: condition_on_observation(g, torch.zeros(3), torch.eye(3), unit),
-        lambda g: condition_on_observation(unit, torch.zeros(3), torch.eye(3), g),
-        lambda g: condition_on_coordinates(g, [0], torch.zeros(1)),
-    ],
+    [*takes_it, lambda g: condition_on_observation(g, torch.zeros(3), torch.eye(3), unit)],
 )
 def test_a_covariance_that_is_none_raises(function, cov):
     with pytest.raises(ValueError, match="positive"):
@@ -429,17 +429,7 @@ def test_a_covariance_that_is_none_raises(function, cov):
 @pytest.mark.parametrize("variance", [0.0, -1.0, math.nan])
 @pytest.mark.parametrize(
     "function",
-    [
-        lambda g: log_density(g, torch.zeros(3)),
-        entropy,
-        lambda g: kl(g, unit),
-        lambda g: kl(unit, g),
-        lambda g: product(g, unit),
-        lambda g: product(unit, g),
-        lambda g: sample(g, torch.Generator()),
-        lambda g: condition_on_observation(unit, torch.zeros(3), torch.eye(3), g),
-        lambda g: condition_on_coordinates(g, [0], torch.zeros(1)),
-    ],
+    takes_it,
 )
 def test_a_variance_that_is_none_raises(function, variance):
     with pytest.raises(ValueError, match="positive"):

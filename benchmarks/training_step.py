@@ -3,13 +3,13 @@ and the memory of a training run.
 
     python benchmarks/training_step.py [--json] [--write] [--no-compile] [--no-memory]
 
-A batch is [250, 15, 256], the networks are 2 x 128, everything runs on one thread. The floor is the
-same step with the latent variables taken straight from the encoder: what any autoencoder of this size has to pay. A ratio says what the
-dynamics cost. "ekvae compiled" is EKVAE with its filter step compiled (the first call takes 20 s or
-more; without a compiler the row is that of the uncompiled step, after a warning). "small mixture"
-has a transition that mixes 16 base matrices by a network of width 64, half of the book's in both.
-The memory is the largest resident size of `python -m tutorial_dssm train ekvae-constrained`, with a
-few steps only.
+A batch is [250, 15, 256], the networks are 2 x 128, everything runs on one thread. The floor is
+the same step with the latent variables taken straight from the encoder: what any autoencoder of
+this size has to pay. A ratio says what the dynamics cost. "ekvae compiled" is EKVAE with its
+filter step compiled (the first call takes 20 s or more; without a compiler the row is that of the
+uncompiled step, after a warning). "small mixture" has a transition that mixes 16 base matrices by
+a network of width 64, half of the book's in both. The memory is the largest resident size of
+`python -m tutorial_dssm train ekvae-constrained`, with a few steps only.
 """
 
 import os

@@ -101,6 +101,8 @@ def chapters() -> list[Chapter]:
                 f"got {', '.join(map(str, chapter.needs))}"
             )
         if chapter.minutes not in range(1, 1000):
-            raise ValueError(f"{chapter.file}: minutes must be positive; got {chapter.minutes}")
+            raise ValueError(
+                f"{chapter.file}: minutes must be from 1 to 999; got {chapter.minutes}"
+            )
         part = chapter.part
     return found

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "tutorial_dssm"
+from tools import ROOT
+
+PACKAGE = ROOT / "src" / "tutorial_dssm"
 
 
 class Floor(NamedTuple):

@@ -112,6 +112,18 @@ def data():
     return SequenceData(x, u, dt=0.1)
 
 
+def test_rollouts_do_not_see_missing_frames(model, data):
+    mask = torch.ones(3, 6, dtype=torch.bool)
+    mask[:, 2] = False
+
+    def rollouts(fill):
+        x = data.x.masked_fill(~mask.unsqueeze(-1), fill)
+        hidden = SequenceData(x, data.u, dt=0.1, mask=mask)
+        return calibration.sampled_rollouts(model, hidden, 4, 2, torch.Generator().manual_seed(2))
+
+    assert torch.equal(rollouts(math.nan), rollouts(0.5))
+
+
 def test_rollouts_are_draws_of_the_predictive_distribution(model, data):
     """First states are posterior draws given the frames seen alone; without noise in the
     transition, each path is the mean path from there.

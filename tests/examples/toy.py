@@ -137,7 +137,7 @@ class Beta(Objective):
         self.beta = config.beta
         self.register_buffer("sigma", torch.tensor(config.sigma))
 
-    def forward(self, terms: Terms, n: float) -> Report:
+    def forward(self, terms: Terms, n: Tensor | float) -> Report:
         """See `Objective`."""
         error, rate = terms.squared_error.mean(), terms.rate.mean()
         d = distortion(error, n, self.sigma)

@@ -252,6 +252,23 @@ def test_a_model_of_pairs_has_no_tighter_bound(small, tmp_path):
     )
 
 
+def test_missing_frames_do_not_count_in_the_tighter_bound(small, monkeypatch):
+    splits = tiny.DATA_SETS["pendulum"].splits()
+    test, experiment = splits.test, tiny.EXPERIMENTS["dks-elbo"]
+    trained = experiments.Trained(experiment, *runs.build(experiment))
+    mask = torch.ones(test.x.shape[:2], dtype=torch.bool)
+    mask[:, 1:3] = False
+
+    def bound(fill, mask):
+        x = test.x.masked_fill(~mask.unsqueeze(-1), fill)
+        hidden = splits._replace(test=replace(test, x=x, mask=mask))
+        monkeypatch.setattr(runs, "make_data", lambda name: hidden)
+        return study.tighter_bound(trained, K=3)
+
+    assert bound(math.nan, mask) == bound(0.5, mask)
+    assert bound(0.5, mask) != bound(0.5, torch.ones_like(mask))
+
+
 def test_another_run_in_the_folder(small, tmp_path):
     first = go(tmp_path, models=["dks"]).rows
     done = go(tmp_path, models=["dks"], steps=14)

@@ -1,6 +1,7 @@
 """All figures of a run, drawn and saved; what stands in the way is said in one sentence."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 
 from tutorial_dssm import experiments
 from tutorial_dssm.__main__ import main
+from tutorial_dssm.experiments.runs import make_data
 from tutorial_dssm.figures import runs
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -48,6 +50,14 @@ def test_save_all_writes_images_and_alternative_texts(short, tmp_path, capsys):
 def test_a_model_without_auxiliary_variables_has_no_figure_of_them():
     drawn = runs.draw_all("dks-constrained")
     assert "inference_process" not in drawn and "latent_space" in drawn
+
+
+def test_missing_frames_cannot_be_drawn(monkeypatch):
+    splits = make_data("pendulum")
+    hidden = replace(splits.test, mask=torch.zeros(splits.test.x.shape[:2], dtype=torch.bool))
+    monkeypatch.setattr(runs, "make_data", lambda name: splits._replace(test=hidden))
+    with pytest.raises(ValueError, match="need every frame"):
+        runs.draw_all("dks-constrained")
 
 
 def test_sequences_are_chosen_by_rank():

@@ -533,21 +533,27 @@ class NoCopies(TorchFunctionMode):
         return function(*args, **kwargs or {})
 
 
-def meta_step(experiment, T=5, adam=True):
+def meta_step(experiment, T=5, adam=True, masked=False):
     """A full training step where no tensor has values: what is left on the CPU, and every
     `.item()`, raises.
     """
     run = new_run(experiment, "meta")
     x, u = torch.empty(8, T, 36, device="meta"), torch.empty(8, T, 1, device="meta")
+    mask = torch.ones(8, T, dtype=torch.bool, device="meta") if masked else None
     step = run.optimizer.step
     run.optimizer.step = lambda: None  # Adam counts its steps on the host, by design of PyTorch
     with OnTheDevice(), NoCopies():
-        report = run.train_step(x, u, None)
+        report = run.train_step(x, u, None, mask)
     assert all(v.device.type == "meta" and v.shape == () for v in report)
     if adam:
         run.optimizer.step = step
         run.train_step(x, u, None)
     return run
+
+
+@BOTH
+def test_a_step_with_missing_frames_stays_on_the_device(experiment):
+    meta_step(experiment, masked=True)
 
 
 @pytest.mark.slow

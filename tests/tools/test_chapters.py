@@ -79,7 +79,7 @@ def test_every_notebook_is_a_chapter_and_every_part_has_one():
         ({"part": 1}, "part must be one of 2 to 4"),
         ({"needs": [4]}, "needs must be numbers of earlier chapters; got 4"),
         ({"needs": [0]}, "needs must be numbers of earlier chapters; got 0"),
-        ({"minutes": 0}, "minutes must be positive; got 0"),
+        ({"minutes": 0}, "minutes must be from 1 to 999; got 0"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_name_of_the_notebook(copy, book, message, capsys):

@@ -319,7 +319,7 @@ def test_the_first_cell_installs_the_package_where_it_is_missing(tmp_path):
     """As on Colab: torch and the rest are there, the package comes from the repository, here a copy
     of the sources under its address.
     """
-    address = re.search(r"git\+(https://\S+?)\"", code_cells(NOTEBOOKS[0])[0]["source"])[1]
+    address = re.search(r"git\+(https://\S+)", code_cells(NOTEBOOKS[0])[0]["source"])[1]
     python = wheel_environment.make(
         tmp_path / "colab", more=("ipykernel", "pip", "setuptools"), install=False
     )

@@ -10,15 +10,14 @@ import sys
 from tools import generated
 from tutorial_dssm import experiments, files
 from tutorial_dssm.experiments import tables
-from tutorial_dssm.experiments.measures import measure
+from tutorial_dssm.experiments.measures import HEADLINE, measure
 
 PAGE = f"{generated.MADE}/study_fusion.md"
-KEYS = ("r2_sin", "r2_cos", "r2_velocity", "r2_velocity_knn", "mse_open_loop")
 
 
 def made() -> dict[str, str]:
     """One line a run."""
-    measured = [measure(key) for key in KEYS]
+    measured = [measure(key) for key in HEADLINE]
     body = []
     for row in files.read_json(experiments.PRETRAINED / "study_fusion.json"):
         numbers = [tables.number(row[m.key], m.digits) for m in measured]

@@ -1,5 +1,6 @@
 """Turn finished runs of frame models into package data: `python -m tools.ship.frames RUNS_FOLDER`.
- RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out
+
+RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out
 RUNS_FOLDER/NAME-seedN`, with NAME a run of `vae` or `vhp`. Seed 0 of those in `WITH_WEIGHTS` gives
 its weights and its training record. Every run in `COMPARED` becomes a row of
 `pretrained/frames.json`, measured on the frames of the test sequences; rows of other runs and seeds

@@ -1,5 +1,6 @@
 """Turn finished runs into package data: `python -m tools.ship.runs RUNS_FOLDER`.
- RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out
+
+RUNS_FOLDER holds the folders of `python -m tutorial_dssm train NAME --seed N --out
 RUNS_FOLDER/NAME-seedN`. Every finished one is evaluated on the test sequences and becomes a row of
 `pretrained/results.json`; rows of other runs and seeds stay. Seed 0 also gives its weights and its
 training record. Models of single frames are for tools.ship.frames.

@@ -22,15 +22,10 @@ import torch
 
 from tools.ship import provenance, rows
 from tutorial_dssm import experiments, files, names
+from tutorial_dssm.experiments.measures import HEADLINE, measure
 
 ROWS = experiments.PRETRAINED / "search.json"
-DIGITS = {
-    "r2_sin": 3,
-    "r2_cos": 3,
-    "r2_velocity": 3,
-    "r2_velocity_knn": 3,
-    "mse_open_loop": 4,
-}
+DIGITS = {key: measure(key).digits for key in HEADLINE}
 KEY = ("source", "model", "settings", "seed", "steps")
 
 

@@ -163,13 +163,11 @@ def scalar_m_step(s: Scalar, e: Sums, learn: str) -> Scalar:
     return s
 
 
-def em_path(
-    s: Scalar, x: Tensor, iterations: int, learn: str, factorised: bool = False
-) -> list[Scalar]:
+def em_path(s: Scalar, x: Tensor, iterations: int, learn: str) -> list[Scalar]:
     """The models from the first to the last, [iterations + 1]."""
     path = [s]
     for _ in range(iterations):
-        path.append(scalar_m_step(path[-1], e_step(path[-1], x, factorised), learn))
+        path.append(scalar_m_step(path[-1], e_step(path[-1], x), learn))
     return path
 
 

@@ -5,13 +5,13 @@ States are (φ, φ̇) in rad and rad/s with φ = 0 upright, torques in N·m, tim
 `pendulum`. All steps are deterministic, differentiable and work on any device and in any precision.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from .. import names
 from . import pendulum
 from .pendulum import PendulumConfig
 
@@ -73,11 +73,7 @@ def integrate(
     state [..., 2], torque [...] -> [steps + 1, ..., 2]. Raises ValueError for an unknown method,
     seconds <= 0 or steps < 1.
     """
-    if method not in METHODS:
-        near = difflib.get_close_matches(method, METHODS, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"unknown method {method!r}; did you mean {near!r}? There are: {', '.join(METHODS)}"
-        )
+    names.check("method", method, METHODS)
     if not seconds > 0 or steps < 1:
         raise ValueError(
             f"need seconds > 0 and steps >= 1, got seconds = {seconds}, steps = {steps}"

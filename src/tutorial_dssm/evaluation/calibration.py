@@ -70,9 +70,11 @@ def sampled_rollouts(
         raise ValueError(
             f"frames must be between 1 and {T} and draws at least 1, got {frames} and {draws}"
         )
+    x, u = data.x[:, :frames], data.u[:, :frames]
+    mask = None if data.mask is None else data.mask[:, :frames]
     paths = []
     for _ in range(draws):
-        z = model.infer(data.x[:, :frames], data.u[:, :frames], generator).sample[:, -1]
+        z = model.infer(x, u, generator, mask=mask).sample[:, -1]
         paths.append(model.predict(z, data.u[:, frames - 1 :], sample=True, generator=generator))
     return torch.stack(paths)
 

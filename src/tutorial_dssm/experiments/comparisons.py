@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import NamedTuple
 
-from ..probability.intervals import t_interval
+from ..probability.intervals import mean_and_sd, t_interval
 from .measures import measure
 from .runs import named_runs
 
@@ -59,8 +59,7 @@ def summarise(rows: Sequence[Mapping], run: str, key: str) -> Summary:
     if values and worst:
         worst_seed = (min if worst == "min" else max)(values, key=lambda seed: values[seed])
     return Summary(
-        fmean(values.values()) if values else math.nan,
-        stdev(values.values()) if len(values) > 1 else math.nan,
+        *mean_and_sd(list(values.values())),
         math.nan if worst_seed is None else values[worst_seed],
         worst_seed,
         len(values),

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from .. import files
@@ -151,7 +150,7 @@ def evaluate(trained: Trained, split: str = "test") -> dict:
     """Evaluate a trained run on the held-out sequences of its data set.
 
     Returns:
-        Numbers by name, with run, seed and steps.
+        Numbers by name, after what `names_of` says of the run.
     Raises:
         ValueError: the model cannot predict (one of single frames).
     """
@@ -162,6 +161,5 @@ def evaluate(trained: Trained, split: str = "test") -> dict:
     device = next(model.parameters()).device
     sequences = getattr(make_data(data), split).to(device)
     long = make_long_data(data).to(device)
-    with torch.no_grad():
-        result = scores.evaluate(model, trained.objective.noise(), sequences, long)
+    result = scores.evaluate(model, trained.objective.noise(), sequences, long)
     return names_of(trained.experiment) | result.to_dict()

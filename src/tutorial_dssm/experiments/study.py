@@ -188,7 +188,7 @@ def tighter_bound(trained: storage.Trained, sequences: int = 50, K: int = 100) -
         return {}
     data = runs.make_data(trained.experiment.data).test.rows(slice(sequences))
     noise, generator = trained.objective.noise(), torch.Generator().manual_seed(0)
-    bound = bounds.iwae(trained.model, data.x, data.u, noise, K, generator)
+    bound = bounds.iwae(trained.model, data.x, data.u, noise, K, generator, mask=data.mask)
     return {"iwae": float(bound.mean()), "iwae_se": float(bound.std() / len(bound) ** 0.5)}
 
 

@@ -116,11 +116,18 @@ def _inference(trained: storage.Trained, data: SequenceData, i: int) -> Drawn:
 def draw_all(run: str) -> Drawn:
     """All figures of a run (a folder, or the name of shipped weights), on held-out sequences of
     seeded data; those that show the true states only where these are known.
+
+    ValueError when there is no such run, or its data set has missing frames: they cannot be drawn.
     """
     trained = storage.load(run)
     name, model = trained.experiment.name, trained.model
     splits = make_data(trained.experiment.data)
     data = splits.test
+    if data.mask is not None:
+        raise ValueError(
+            f"the figures of {name} need every frame, but frames are missing in the data set "
+            f"{trained.experiment.data!r}"
+        )
     posterior = model.infer(data.x, data.u, _seeded())
     predicted = model.decode(model.predict(posterior.mean[:, 0], data.u))
     drawn: Drawn = {}

@@ -54,7 +54,7 @@ class Objective(nn.Module, ABC):
     needs_step_rates: ClassVar[bool] = False  # of `Terms`: not every model has them
 
     @abstractmethod
-    def forward(self, terms: Terms, n: float) -> Report:
+    def forward(self, terms: Terms, n: Tensor | float) -> Report:
         """terms of a batch, n = T·X values per sequence (their mean where frames are missing)."""
 
     @abstractmethod
@@ -88,7 +88,7 @@ def _check_positive(config: Any, *names: str) -> None:
             raise ValueError(f"{name} must be positive, got {getattr(config, name)}")
 
 
-def _means(terms: Terms, n: float) -> tuple[Tensor, Tensor, Tensor]:
+def _means(terms: Terms, n: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     """Batch means of squared error and rate, and the squared error per value."""
     squared_error, rate = terms.squared_error.mean(), terms.rate.mean()
     return squared_error, rate, squared_error / n
@@ -116,7 +116,7 @@ class ELBO(Objective):
         super().__init__()
         self.register_buffer("sigma", torch.tensor(config.sigma))
 
-    def forward(self, terms: Terms, n: float) -> Report:
+    def forward(self, terms: Terms, n: Tensor | float) -> Report:
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.sigma)
@@ -147,7 +147,7 @@ class LearnedNoise(Objective):
         super().__init__()
         self.log_sigma = nn.Parameter(torch.tensor(math.log(config.sigma0)))
 
-    def forward(self, terms: Terms, n: float) -> Report:
+    def forward(self, terms: Terms, n: Tensor | float) -> Report:
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.noise())
@@ -189,7 +189,7 @@ class Annealed(Objective):
         self.register_buffer("sigma", torch.tensor(config.sigma))
         self.register_buffer("step", torch.tensor(0.0))
 
-    def forward(self, terms: Terms, n: float) -> Report:
+    def forward(self, terms: Terms, n: Tensor | float) -> Report:
         """See `Objective`."""
         squared_error, rate, mse = _means(terms, n)
         d = distortion(squared_error, n, self.sigma)
@@ -251,7 +251,7 @@ class Constrained(Objective):
         self.register_buffer("step", torch.tensor(0.0))
         self.register_buffer("held", torch.tensor(0.0))
 
-    def forward(self, terms: Terms, n: float) -> Report:
+    def forward(self, terms: Terms, n: Tensor | float) -> Report:
         """See `Objective`."""
         c = self.config
         squared_error, rate, mse = _means(terms, n)
@@ -337,7 +337,7 @@ class Balanced(LearnedNoise):
         super().__init__(LearnedNoiseConfig(config.sigma0))
         self.config = config
 
-    def forward(self, terms: Terms, n: float) -> Report:
+    def forward(self, terms: Terms, n: Tensor | float) -> Report:
         """See `Objective`."""
         c, each = self.config, terms.step_rates
         if each is None:

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -89,7 +89,7 @@ class Run:
         rest, noise = self.optimizer.param_groups
         rest["lr"] = c.learning_rate * fraction
         noise["lr"] = c.noise_learning_rate * fraction * min(1.0, (self.step + 1) / c.noise_warmup)
-        seen = x.shape[1] if mask is None else float(mask.sum()) / len(mask)  # frames a sequence
+        seen = x.shape[1] if mask is None else mask.sum() / len(mask)  # frames a sequence
         report = self.objective(self.model.terms(x, u, generator, mask=mask), seen * x.shape[2])
         self.optimizer.zero_grad(set_to_none=True)
         report.loss.backward()
@@ -195,6 +195,7 @@ def train(
     folder, c = Path(folder), run.config
     device = next(run.model.parameters()).device
     _check_data(run, train_data, validation_data)
+    train_data = replace(train_data, state=None, targets={})  # no step needs the truth
     train_data, validation_data = train_data.to(device), validation_data.to(device)
     _start_or_resume(run, train_data, folder, config)
     run.model.train()

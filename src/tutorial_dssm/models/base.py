@@ -146,8 +146,8 @@ class Model(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no inner step to compile")
 
     def check(self, x: Tensor, u: Tensor, mask: Tensor | None = None) -> None:
-        """Raise ValueError unless x is [B, T, X], u is [B, T, U], T >= 1, mask is bool and [B, T],
-        and (off the GPU) all observed values are finite.
+        """Raise ValueError unless x is [B, T, X], u is [B, T, U], T >= 1, mask is bool and [B, T]
+        (or [B, T, X] where `entries_may_miss`), and (off the GPU) all observed values are finite.
         """
         if x.ndim != 3 or x.shape[-1] != self.x_dim or x.shape[1] == 0:
             raise ValueError(f"x must be [B, T, {self.x_dim}] with T >= 1, got {list(x.shape)}")

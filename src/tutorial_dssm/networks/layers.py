@@ -1,6 +1,4 @@
-"""Small networks that the models share: perceptrons, the Gaussian head, the locally linear
-transition.
-"""
+"""Small networks that the models share: perceptrons and the Gaussian head."""
 
 import torch
 from torch import Tensor, nn

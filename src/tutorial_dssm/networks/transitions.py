@@ -38,8 +38,8 @@ class LocallyLinearTransition(BaseMatrices):
 
     Watter et al. (2015), Karl et al. (2017a), Klushyn et al. (2021): the mixture "finds the best
     linearisation" at each state and control. Q is diagonal. The network's first layer is split into
-    a part that sees z and a part that sees u, so that the second is computed for all time steps at
-    once outside the time loop.
+    a part that sees z and a part that sees u, so that a loop over time may compute the second for
+    all steps at once: `linearise` takes it ready made.
 
     Equations: ek-mixture
     """
